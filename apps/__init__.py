@@ -1,0 +1,1 @@
+"""Countersign's own apps. Imports go down the list in docs/architecture.md only."""

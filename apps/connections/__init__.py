@@ -1,0 +1,1 @@
+"""Owns the connection: the lasting link between one user and one application."""

@@ -1,0 +1,56 @@
+"""What the pages show."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db.models import QuerySet
+from django.utils.functional import Promise
+
+from apps.accounts.models import User
+from apps.connections.models import Connection
+from apps.developers.models import Application
+from apps.developers.scopes import ALL
+from apps.organisations.models import served_at
+
+
+@dataclass(frozen=True)
+class ShownScope:
+    """A scope as a page shows it."""
+
+    name: str
+    label: str | Promise
+    reason: str
+    is_optional: bool
+    is_granted: bool
+
+
+def shown_scopes(
+    application: Application, scopes: Iterable[str], *, granted: Iterable[str] = ()
+) -> list[tuple[str, list[ShownScope]]]:
+    """Return `scopes` in plain words, with the developer's reasons, grouped by category in catalogue order."""
+    asked, has = set(scopes), set(granted)
+    requested = {row.scope: row for row in application.requested_scopes.filter(scope__in=asked)}
+    groups: dict[str, list[ShownScope]] = {}
+    for scope in ALL.values():
+        if scope.name in asked:
+            row = requested.get(scope.name)
+            groups.setdefault(str(scope.category), []).append(
+                ShownScope(
+                    name=scope.name,
+                    label=scope.label,
+                    reason=row.reason if row else "",
+                    is_optional=bool(row and row.is_optional),
+                    is_granted=scope.name in has,
+                )
+            )
+    return list(groups.items())
+
+
+def active_connections(user: User, *, host: str) -> QuerySet[Connection]:
+    """Return the user's active connections to applications of the organisation at `host`, newest first."""
+    return (
+        Connection.objects.active()
+        .filter(served_at(host, "application__organisation"), user=user)
+        .select_related("application__organisation")
+        .order_by("-created_at")
+    )

@@ -1,0 +1,246 @@
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+from oauth2_provider.exceptions import FatalClientError, OAuthToolkitError
+from oauth2_provider.http import OAuth2ResponseRedirect
+from oauth2_provider.views.base import BaseAuthorizationView
+from oauthlib.oauth2.rfc6749 import errors
+
+from apps.connections.models import Connection
+from apps.consent import pending, services
+from apps.consent.forms import ConsentForm
+from apps.consent.selectors import shown_scopes
+from apps.consent.state import PartnerState, read_partner_state
+from apps.developers.models import Application
+from apps.tokens.backend import append_query
+from apps.tokens.errors import ApplicationNotApprovedError
+from apps.tokens.issuing import profile_of
+from apps.tokens.parameters import read_query
+from apps.tokens.profiles import TokenProfile
+
+#: The session key of what the home page says after a refusal that goes there.
+DENIAL_NOTICE = "denial_notice"
+
+
+@dataclass(frozen=True)
+class AuthorizationRequest:
+    """A valid authorization request: who asks for what, and where the answer goes."""
+
+    application: Application
+    scopes: list[str]
+    redirect_uri: str
+    has_redirect_uri: bool
+    state: str | None
+    partner_state: PartnerState
+    prompts: frozenset[str]
+
+    @property
+    def profile(self) -> TokenProfile:
+        return profile_of(self.application)
+
+
+@method_decorator(never_cache, name="dispatch")
+class AuthorizationView(BaseAuthorizationView):
+    """Every authorize door (CONTRACT sections 2 and 3).
+
+    The request is validated before anything is shown, and again when the user answers: the form carries nothing
+    of it, the URL does.
+    """
+
+    http_method_names = ["get", "head", "post"]
+    authorization: AuthorizationRequest
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        self.oauth2_data: dict[str, Any] = {}
+        try:
+            self.authorization = self._read_request(request)
+        except FatalClientError as error:
+            return self._refuse(error)
+        except OAuthToolkitError as error:
+            return self._send_error(error.oauthlib_error)
+        request.is_authorizing = True  # type: ignore[attr-defined]
+        if not request.user.is_authenticated:
+            return self.handle_no_permission()
+        return super().dispatch(request, *args, **kwargs)
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        asked = self.authorization
+        connection = (
+            Connection.objects.active().filter(user=request.user, application=asked.application).first()
+        )
+        is_remembered = connection is not None and connection.covers(asked.scopes)
+        if is_remembered and "consent" not in asked.prompts and "login" not in asked.prompts:
+            return self._send_code(connection, asked.scopes)
+        if "none" in asked.prompts:
+            return self._send_error(errors.ConsentRequired(state=asked.state))
+        if "login" in asked.prompts:
+            return redirect(self._without_prompt("login", reverse("account_reauthenticate")))
+        answered_at_login = pending.find(request, request.get_full_path())
+        if asked.application.is_trusted and answered_at_login and answered_at_login.is_answered:
+            return self._allow(asked.scopes)
+        pending.remember(request, self._as_pending())
+        return self._show_consent(ConsentForm(optional_scopes=self._optional_scopes()))
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        asked = self.authorization
+        optional = self._optional_scopes()
+        form = ConsentForm(request.POST, optional_scopes=optional)
+        if not form.is_valid():
+            return self._show_consent(form, status=400)
+        if form.cleaned_data["decision"] == "deny":
+            return self._deny()
+        ticked = form.cleaned_data["optional_scopes"]
+        return self._allow([scope for scope in asked.scopes if scope not in optional or scope in ticked])
+
+    def handle_no_permission(self) -> HttpResponse:
+        """Send the user to log in, and back here; or tell the client, if it wants no page (`prompt=none`)."""
+        asked = self.authorization
+        if "none" in asked.prompts:
+            return self._send_error(errors.LoginRequired(state=asked.state))
+        pending.remember(self.request, self._as_pending())
+        # Logging in is what `prompt=login` asks for.
+        return redirect(self._without_prompt("login", reverse("account_login")))
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    def _read_request(self, request: HttpRequest) -> AuthorizationRequest:
+        scopes, asked = self.validate_authorization_request(request)
+        application: Application = asked["request"].client
+        ours, repeated = read_query(request, known=("redirect_uri", "prompt", "approval_prompt"))
+        prompts = set(ours.get("prompt", "").split())
+        if ours.get("approval_prompt") == "force":
+            prompts.add("consent")
+        if repeated or ("none" in prompts and len(prompts) > 1):
+            raise OAuthToolkitError(
+                error=errors.InvalidRequestError(
+                    description="prompt is repeated, or combines none with another value.", request=asked["request"]
+                )
+            )
+        reads_state = profile_of(application).reads_state
+        return AuthorizationRequest(
+            application=application,
+            scopes=scopes,
+            redirect_uri=asked["redirect_uri"],
+            has_redirect_uri="redirect_uri" in ours,
+            state=asked["state"],
+            partner_state=read_partner_state(asked["state"]) if reads_state else PartnerState(),
+            prompts=frozenset(prompts),
+        )
+
+    def _optional_scopes(self) -> list[str]:
+        asked = self.authorization
+        optional = asked.application.requested_scopes.filter(scope__in=asked.scopes, is_optional=True)
+        return list(optional.values_list("scope", flat=True))
+
+    def _as_pending(self) -> pending.PendingAuthorization:
+        application = self.authorization.application
+        groups = shown_scopes(application, self.authorization.scopes) if application.is_trusted else []
+        return pending.PendingAuthorization(
+            client_id=application.client_id,
+            application_name=application.name,
+            shown_scopes=[str(scope.label) for _, scopes in groups for scope in scopes],
+            form_target=pending.form_target(self.authorization.redirect_uri),
+            is_trusted=application.is_trusted,
+        )
+
+    def _without_prompt(self, prompt: str, address: str) -> str:
+        """Return `address` with `next` leading back to this request, less one value of its prompt."""
+        query = self.request.GET.copy()
+        left = [value for value in query.get("prompt", "").split() if value != prompt]
+        if "prompt" in query and not left:
+            del query["prompt"]
+        elif left != query.get("prompt", "").split():
+            query["prompt"] = " ".join(left)
+        else:
+            return f"{address}?{urlencode({'next': self.request.get_full_path()})}"
+        return f"{address}?{urlencode({'next': f'{self.request.path}?{query.urlencode()}'})}"
+
+    # --- answering --------------------------------------------------------------------------------------
+
+    def _show_consent(self, form: ConsentForm, *, status: int = 200) -> HttpResponse:
+        asked = self.authorization
+        context = {
+            "authorization": asked,
+            "application": asked.application,
+            "form": form,
+            "scope_groups": shown_scopes(asked.application, asked.scopes),
+            "message": asked.partner_state.message,
+            "destination": urlsplit(asked.redirect_uri).netloc or asked.redirect_uri,
+            "next": self.request.get_full_path(),
+        }
+        return render(self.request, "consent/authorize.html", context, status=status)
+
+    def _allow(self, scopes: list[str]) -> HttpResponse:
+        asked = self.authorization
+        with transaction.atomic():
+            connection = services.grant_consent(
+                user=self.request.user,
+                application=asked.application,
+                asked_scopes=asked.scopes,
+                granted_scopes=scopes,
+                partner_metadata=asked.partner_state.partner_metadata,
+            )
+            return self._send_code(connection, scopes)
+
+    def _deny(self) -> HttpResponse:
+        asked = self.authorization
+        error = errors.AccessDeniedError(state=asked.state)
+        if not asked.profile.denial_goes_home:
+            return self._send_error(error)
+        self.request.session[DENIAL_NOTICE] = {
+            "application_name": asked.application.name,
+            "back": self._error_address(error),
+        }
+        pending.forget(self.request)
+        return redirect("home")
+
+    def _send_code(self, connection: Connection, scopes: list[str]) -> HttpResponse:
+        asked = self.authorization
+        credentials = {
+            "user": self.request.user,
+            "connection": connection,
+            "granted_scopes": scopes,
+            "has_redirect_uri": asked.has_redirect_uri,
+            "partner_metadata": asked.partner_state.partner_metadata,
+        }
+        address, _headers, _body, _status = self.get_oauthlib_core().create_authorization_response(
+            self.request, scopes, credentials, allow=True
+        )
+        return self._leave(address)
+
+    def _send_error(self, error: errors.OAuth2Error) -> HttpResponse:
+        return self._leave(self._error_address(error))
+
+    def _error_address(self, error: errors.OAuth2Error) -> str:
+        redirect_uri = error.redirect_uri or self.authorization.redirect_uri
+        issuer = self.request.organisation.issuer
+        return append_query(redirect_uri, [*error.twotuples, ("iss", issuer)])
+
+    def _leave(self, address: str) -> HttpResponse:
+        """Send the browser to the application. The redirect URI was checked against the registered ones."""
+        pending.forget(self.request)
+        return OAuth2ResponseRedirect(address, allowed_schemes=[urlsplit(address).scheme])
+
+    def _refuse(self, error: FatalClientError) -> HttpResponse:
+        """Show what is wrong. Nothing goes to the redirect URI: it may be anybody's (RFC 6749 4.1.2.1)."""
+        problems = {
+            errors.MissingClientIdError: "missing-client-id",
+            errors.InvalidClientIdError: "unknown-application",
+            ApplicationNotApprovedError: "not-approved",
+            errors.MissingRedirectURIError: "no-redirect-uri",
+            errors.InvalidRedirectURIError: "redirect-uri",
+            errors.MismatchingRedirectURIError: "redirect-uri",
+        }
+        context = {
+            "problem": problems.get(type(error.oauthlib_error), "malformed"),
+            "error": error.oauthlib_error,
+        }
+        return render(self.request, "consent/refused.html", context, status=400)

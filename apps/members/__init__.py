@@ -1,0 +1,1 @@
+"""Owns what a resource endpoint tells about a user."""

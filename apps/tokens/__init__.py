@@ -1,0 +1,1 @@
+"""Owns codes and tokens: issuing, refreshing, revoking, introspecting, and the keys that sign them."""

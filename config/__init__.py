@@ -1,0 +1,1 @@
+"""How the project is wired: settings, OAuth settings, the URL map."""
