@@ -29,6 +29,7 @@ import psycopg
 ACCOUNT = "countersign-db"  # PostgreSQL refuses to run as root; a root operator's server runs as this system account
 START_SECONDS = 60  # a crash recovery takes its time
 STOP_SECONDS = 20
+SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_LIMIT = 100  # bytes; the kernel's limit is 107 on Linux and 103 on macOS
 
 SETTINGS = {
@@ -84,7 +85,7 @@ class EmbeddedPostgres:
     @property
     def socket_folder(self) -> Path:
         """The data folder (nobody else may enter it), or a short temporary one when its path is too long for a socket."""
-        if len(os.fsencode(self.data)) + len("/.s.PGSQL.5432") <= SOCKET_PATH_LIMIT:
+        if len(os.fsencode(self.data)) + len(f"/{SOCKET_NAME}") <= SOCKET_PATH_LIMIT:
             return self.data
         if self._own_socket_folder is None:
             self._own_socket_folder = Path(tempfile.mkdtemp(prefix="countersign-"))
@@ -183,20 +184,33 @@ class EmbeddedPostgres:
         new.rename(self.data)
 
     def _clear_left_over(self) -> None:
-        """See to what a killed start left: a server without a parent, or a pid file whose number is another process's now.
+        """See to what a killed start left: a server that goes on without us, or a pid file that names a stranger.
 
-        We hold the lock, so nobody else uses the data.
+        PostgreSQL itself copes with a pid that no process has. It does not start when another process has the number by
+        now, or when the killed server is a zombie that nobody reaps (as in a container without an init process).
+        We hold the lock, so no living start uses the data.
         """
         pid_file = self.data / "postmaster.pid"
         try:
             process = psutil.Process(int(pid_file.read_text().split("\n")[0]))
-            is_ours = process.name() == "postgres" and str(self.data) in process.cmdline()
-        except (OSError, ValueError, psutil.Error):
-            return  # no file, or no such process: PostgreSQL copes with that by itself
-        if is_ours:
-            _end(process)
-        else:
-            pid_file.unlink()
+        except (OSError, ValueError, psutil.NoSuchProcess):
+            return
+        with contextlib.suppress(psutil.Error):
+            if process.name() == "postgres" and str(self.data) in process.cmdline():
+                _end(process)
+        for orphan in filter(self._is_at_work_here, psutil.process_iter()):
+            orphan.kill()
+            orphan.wait(STOP_SECONDS)
+        for file in (pid_file, self.data / f"{SOCKET_NAME}.lock"):
+            file.unlink(missing_ok=True)
+
+    def _is_at_work_here(self, process: psutil.Process) -> bool:
+        try:
+            if process.name() != "postgres" or process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            return process.cwd() == str(self.data)
+        except psutil.Error:
+            return False
 
     def _wait_until_ready(self) -> None:
         assert self.process is not None

@@ -33,7 +33,9 @@ DATABASE_CONNECT_SECONDS = 5
 OLDEST_POSTGRES = 140000  # what Django 5.2 supports
 
 WEB_PROCESSES = 2
-WEB_THREADS = 8  # per process; the demo pages call this very server while they are being served
+# Per process, as many as granian accepts without a warning. The demo pages call this very server while they are being
+# served, so one thread would not do.
+WEB_THREADS = 2 * (os.cpu_count() or 1) + 1
 URL_BUFFER_BYTES = 65536  # request line and headers together: `state` alone may be 4 096 characters, three times that encoded
 START_SECONDS = 60
 STOP_SECONDS = 15  # granian gets 10 of them for requests that are under way
@@ -98,7 +100,9 @@ def run(signals: "StopSignals", *, reload: bool) -> NoReturn:
         demo = prepare(processes)
         stack.enter_context(published_environment())
         processes.start("web", web_command(host, port, reload=reload))
-        processes.start("worker", [sys.executable, "manage.py", "procrastinate", "worker"])
+        # Without us the embedded database ends too, and a worker that was only asked to stop would wait for it.
+        worker = [sys.executable, "manage.py", "procrastinate", "worker"]
+        processes.start("worker", worker, orphan_signal=signal.SIGKILL)
         wait_until_answering(host, port, processes)
         print(summary(host, port, demo), flush=True)
         name = processes.wait()
@@ -244,9 +248,14 @@ class Processes:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, name: str, command: Sequence[str]) -> None:
-        """Start a process whose output lines are printed behind its name."""
-        process = self._popen(name, command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
+    def start(self, name: str, command: Sequence[str], *, orphan_signal: signal.Signals = signal.SIGTERM) -> None:
+        """Start a process whose output lines are printed behind its name.
+
+        `orphan_signal` is what the kernel sends it (on Linux) if we are killed.
+        """
+        process = self._popen(
+            name, command, orphan_signal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
+        )
         assert process.stdout is not None
         printer = threading.Thread(target=print_lines, args=(f"{name:<6} | ", process.stdout), daemon=True)
         printer.start()
@@ -254,7 +263,7 @@ class Processes:
 
     def output_of(self, name: str, command: Sequence[str]) -> str:
         """Run a process to its end and return what it printed; raises StartError when it fails."""
-        process = self._popen(name, command, stdout=subprocess.PIPE)
+        process = self._popen(name, command, signal.SIGTERM, stdout=subprocess.PIPE)
         output, _ = process.communicate()
         del self._running[name]
         if process.returncode:
@@ -291,13 +300,15 @@ class Processes:
             printer.join(timeout=1)
         self._running.clear()
 
-    def _popen(self, name: str, command: Sequence[str], **options: Any) -> "subprocess.Popen[str]":
+    def _popen(
+        self, name: str, command: Sequence[str], orphan_signal: signal.Signals, **options: Any
+    ) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
             command,
             text=True,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches us alone; we tell the others in order
-            preexec_fn=die_with_parent(signal.SIGTERM),
+            preexec_fn=die_with_parent(orphan_signal),
             **options,
         )
         self._running[name] = process
