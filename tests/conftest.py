@@ -1,0 +1,279 @@
+"""The nouns and verbs of the tests: an organisation, a member, applications, and what partners do."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import pytest
+from django.core.cache import cache
+from django.http import HttpResponse
+from django.test import Client
+
+from apps.accounts.models import User
+from apps.developers.models import Application, RequestedScope, Status
+from apps.organisations.models import Organisation
+from apps.tokens import keys
+
+CALLBACK = "https://partner.example/callback"
+
+#: The doors, by profile, as the partners' documents name them.
+AUTHORIZE_DOORS = {"connection": "/auth", "customer": "/oauth/authorize", "portal": "/oauth/authorise/"}
+TOKEN_DOORS = {
+    "connection": "/api/oauth/token",
+    "customer": "/oauth/token",
+    "portal": "/open_auth/token/",
+    "service": "/oauth/token",
+}
+SCOPES = {
+    "connection": ["receipt:write", "receipt:read"],
+    "customer": [],
+    "portal": ["person.full_name", "student.enrolment_number", "contact_information.email_address"],
+    "service": ["notification:send", "introspect"],
+}
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """Make the signing keys once: an RSA key takes a quarter of a second."""
+    with django_db_blocker.unblock():
+        keys.ensure_signing_keys()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process() -> Iterator[None]:
+    """Every test starts like a new process: nothing cached of another test's database."""
+    keys.forget_loaded_keys()
+    cache.clear()
+    yield
+    keys.forget_loaded_keys()
+
+
+@pytest.fixture
+def organisation(db: None) -> Organisation:
+    """The default organisation; it serves the test client's host."""
+    return Organisation.objects.create(
+        slug="receipts", name="Kuittila", domain="receipts.example", is_default=True
+    )
+
+
+@pytest.fixture
+def other_organisation(organisation: Organisation) -> Organisation:
+    """Another brand, at campus.example."""
+    return Organisation.objects.create(slug="campus", name="Aldermoor", domain="campus.localhost")
+
+
+@pytest.fixture
+def password() -> str:
+    return f"p-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def make_user(db: None, password: str) -> Callable[..., User]:
+    def make(email: str = "ada@example.com", **fields: Any) -> User:
+        from allauth.account.models import EmailAddress
+
+        defaults = {"first_name": "Ada", "last_name": "Byron"}
+        user = User.objects.create_user(email, password, **{**defaults, **fields})
+        EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+        return user
+
+    return make
+
+
+@pytest.fixture
+def member(make_user: Callable[..., User]) -> User:
+    """A user with a verified e-mail address."""
+    return make_user()
+
+
+@dataclass
+class RegisteredApplication:
+    """An application together with the secret that only its developers know."""
+
+    row: Application
+    secret: str
+
+    @property
+    def client_id(self) -> str:
+        return self.row.client_id
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        if self.row.is_public:
+            return {"client_id": self.client_id}
+        return {"client_id": self.client_id, "client_secret": self.secret}
+
+
+@pytest.fixture
+def make_application(organisation: Organisation) -> Callable[..., RegisteredApplication]:
+    """Make an approved application of a profile, with every scope of `SCOPES`."""
+
+    def make(profile: str = "connection", **fields: Any) -> RegisteredApplication:
+        secret = uuid.uuid4().hex * 4
+        optional = fields.pop("optional_scopes", [])
+        defaults = {
+            "name": f"Example {profile}",
+            "organisation": organisation,
+            "status": Status.APPROVED,
+            "client_type": "confidential",
+            "client_secret": secret,
+            "redirect_uris": "" if profile == "service" else CALLBACK,
+            "scopes": SCOPES[profile],
+        }
+        row = Application.objects.create(profile=profile, **{**defaults, **fields})
+        for scope in row.scopes:
+            RequestedScope.objects.create(
+                application=row, scope=scope, reason=f"We need {scope}.", is_optional=scope in optional
+            )
+        return RegisteredApplication(row=row, secret=secret)
+
+    return make
+
+
+@pytest.fixture
+def application(make_application: Callable[..., RegisteredApplication]) -> RegisteredApplication:
+    """An approved application of the receipts programme."""
+    return make_application("connection")
+
+
+@pytest.fixture(params=["connection", "customer", "portal"])
+def any_application(
+    request: pytest.FixtureRequest, make_application: Callable[..., RegisteredApplication]
+) -> RegisteredApplication:
+    """An approved application of each programme in turn."""
+    return make_application(request.param)
+
+
+def query_of(response: HttpResponse) -> dict[str, str]:
+    """Return the query of a redirect, each parameter once."""
+    pairs = parse_qsl(urlsplit(response["Location"]).query, keep_blank_values=True)
+    assert len(pairs) == len(dict(pairs)), "a parameter is repeated"
+    return dict(pairs)
+
+
+@dataclass
+class Browser:
+    """A user's browser: logged in, and pressing Allow."""
+
+    user: User | None = None
+    host: str = "testserver"
+    client: Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = Client(SERVER_NAME=self.host)
+        if self.user is not None:
+            self.client.force_login(self.user)
+
+    def ask(self, application: RegisteredApplication, *, door: str | None = None, **parameters: Any) -> HttpResponse:
+        """Follow the partner's link."""
+        query = {"client_id": application.client_id, "response_type": "code", **parameters}
+        query = {name: value for name, value in query.items() if value is not None}
+        return self.client.get(door or AUTHORIZE_DOORS[application.row.profile], query)
+
+    def answer(self, page: HttpResponse, decision: str = "allow", **fields: Any) -> HttpResponse:
+        """Press a button on the consent page."""
+        assert page.status_code == 200, page.status_code
+        address = page.wsgi_request.get_full_path()
+        return self.client.post(address, {"decision": decision, **fields})
+
+    def authorize(self, application: RegisteredApplication, **parameters: Any) -> str:
+        """Go through the whole authorization and return the code."""
+        page = self.ask(application, **parameters)
+        response = page if page.status_code == 302 else self.answer(page)
+        assert response.status_code == 302, response.content
+        query = query_of(response)
+        assert "code" in query, query
+        return query["code"]
+
+
+@pytest.fixture
+def browser(member: User) -> Browser:
+    return Browser(member)
+
+
+@pytest.fixture
+def partner(db: None) -> Client:
+    """A partner's server: no cookies, no session."""
+    return Client()
+
+
+@pytest.fixture
+def exchange(partner: Client) -> Callable[..., HttpResponse]:
+    """Exchange a code at the application's token door; keyword arguments change or (None) leave out a field."""
+
+    def call(application: RegisteredApplication, code: str, **fields: Any) -> HttpResponse:
+        door = fields.pop("door", TOKEN_DOORS[application.row.profile])
+        body = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": None,
+            **application.credentials,
+            **fields,
+        }
+        return partner.post(door, {name: value for name, value in body.items() if value is not None})
+
+    return call
+
+
+@pytest.fixture
+def refresh(partner: Client) -> Callable[..., HttpResponse]:
+    """Refresh at the application's token door."""
+
+    def call(application: RegisteredApplication, refresh_token: str, **fields: Any) -> HttpResponse:
+        body = {
+            "grant_type": "refresh_token",
+            "refresh_token": refresh_token,
+            **application.credentials,
+            **fields,
+        }
+        door = TOKEN_DOORS[application.row.profile]
+        return partner.post(door, {name: value for name, value in body.items() if value is not None})
+
+    return call
+
+
+@pytest.fixture
+def connect(browser: Browser, exchange: Callable[..., HttpResponse]) -> Callable[..., dict[str, Any]]:
+    """Authorise an application and return its token response."""
+
+    def call(application: RegisteredApplication, **parameters: Any) -> dict[str, Any]:
+        response = exchange(application, browser.authorize(application, **parameters))
+        assert response.status_code == 200, response.content
+        return response.json()
+
+    return call
+
+
+@pytest.fixture
+def call_with(partner: Client) -> Callable[..., HttpResponse]:
+    """Call a resource endpoint with an access token."""
+
+    def call(path: str, token: str | None, *, method: str = "get", **extra: Any) -> HttpResponse:
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return getattr(partner, method)(path, headers=headers, **extra)
+
+    return call
+
+
+@pytest.fixture
+def introspect(partner: Client) -> Callable[..., dict[str, Any]]:
+    """Ask about a token as `application`."""
+
+    def call(application: RegisteredApplication, token: str) -> dict[str, Any]:
+        response = partner.post("/oauth/introspect", {"token": token, **application.credentials})
+        assert response.status_code == 200, response.content
+        return response.json()
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium. A browser test that cannot run fails: script/test installs what it needs."""
+    return os.environ["CHROMIUM"]
+
+
+__all__ = ["CALLBACK", "Browser", "RegisteredApplication", "parse_qs", "query_of"]
