@@ -2,17 +2,22 @@
 
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
+MAX_LENGTH = 2000
 # RFC 8252 7.3 frees the port of the loopback IP literals, and of nothing else.
-_LOOPBACK_IP = re.compile(r"^(http://(?:127\.0\.0\.1|\[::1\]))(?::\d{1,5})?((?:[/?].*)?)$", re.DOTALL)
-_UNRESERVED_OR_RESERVED = re.compile(r"^[A-Za-z0-9\-._~:/?\[\]@!$&'()+,;=%*]+$")
-_PRIVATE_USE_SCHEME = re.compile(r"^[a-z][a-z0-9+\-]*(\.[a-z0-9+\-]+)+$")
-# Schemes that a browser runs or opens instead of handing them to an app.
-_DANGEROUS_SCHEMES = {"javascript", "data", "file", "vbscript", "about", "blob", "filesystem", "ftp", "ws", "wss"}
+_LOOPBACK_IP = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::\d{1,5})?((?:[/?].*)?)", re.DOTALL)
+# RFC 3986: unreserved and reserved characters, and "%" with its two hexadecimal digits.
+_URI_CHARACTERS = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()+,;=*]|%[0-9A-Fa-f]{2})+")
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)*\.?"
+)
+_PRIVATE_USE_SCHEME = re.compile(r"[a-z][a-z0-9+\-]*(\.[a-z0-9+\-]+)+")
+#: What the answer adds to the URI; a second one of its own would be taken for ours (RFC 6749 4.1.2, RFC 9207 2).
+_RESPONSE_PARAMETERS = {"code", "state", "iss", "error", "error_description", "error_uri"}
 
 
 def is_loopback_host(host: str | None) -> bool:
@@ -22,11 +27,11 @@ def is_loopback_host(host: str | None) -> bool:
 
 def is_registered(uri: str, registered: Iterable[str]) -> bool:
     """Compare by simple string comparison (RFC 9700 2.1); only a loopback IP's port may differ (RFC 8252 7.3)."""
-    presented = _LOOPBACK_IP.match(uri)
+    presented = _LOOPBACK_IP.fullmatch(uri)
     for candidate in registered:
         if uri == candidate:
             return True
-        loopback = _LOOPBACK_IP.match(candidate)
+        loopback = _LOOPBACK_IP.fullmatch(candidate)
         if presented and loopback and presented.groups() == loopback.groups():
             return True
     return False
@@ -37,40 +42,63 @@ def validate_redirect_uri(uri: str, *, is_public: bool) -> None:
 
     Raises ValidationError with words for the developer: what is wrong and what to write instead.
     """
-    if not _UNRESERVED_OR_RESERVED.match(uri):
-        raise ValidationError(_("“%(uri)s” has a character that a URL may not have."), params={"uri": uri})
+    parts = _split(uri)
+    scheme = parts.scheme.lower()
+    if scheme in {"http", "https"}:
+        _check_web_address(uri, parts)
+    elif "." not in scheme or not parts.path.startswith("/"):
+        # No scheme ("www.example.com/callback"), a forgotten one ("example.com:8080/callback"), or one that a
+        # browser runs or opens itself ("javascript:", "data:", "file:").
+        raise _refusal(_("“%(uri)s” must be a whole URL that starts with https://."), uri)
+    elif not is_public:
+        raise _refusal(
+            _("“%(uri)s”: a scheme of your own is for public clients (apps on a phone or desktop) only."), uri
+        )
+    elif not _PRIVATE_USE_SCHEME.fullmatch(scheme):
+        # RFC 8252 7.1: a domain name under one's control, reversed.
+        raise _refusal(_("“%(uri)s”: use a scheme made of your domain, e.g. com.example.app:/callback."), uri)
+    names = {name for name, _value in parse_qsl(parts.query, keep_blank_values=True)}
+    if names & _RESPONSE_PARAMETERS:
+        raise ValidationError(
+            _("“%(uri)s” must not have “%(name)s” in its query: the answer adds that."),
+            params={"uri": uri, "name": min(names & _RESPONSE_PARAMETERS)},
+        )
+
+
+def _split(uri: str) -> SplitResult:
+    if len(uri) > MAX_LENGTH:
+        raise ValidationError(
+            _("“%(uri)s…” is too long: use at most %(length)s characters."),
+            params={"uri": uri[:60], "length": MAX_LENGTH},
+        )
+    if not _URI_CHARACTERS.fullmatch(uri):
+        raise _refusal(_("“%(uri)s” has a character that a URL may not have."), uri)
+    if "#" in uri:
+        raise _refusal(_("“%(uri)s” must not have a fragment (#…)."), uri)
+    if "*" in uri:
+        raise _refusal(_("“%(uri)s” must not have a wildcard (*)."), uri)
     try:
         parts = urlsplit(uri)
-        host, _port = parts.hostname, parts.port
+        port = parts.port
     except ValueError as error:
-        raise ValidationError(_("“%(uri)s” is not a URL."), params={"uri": uri}) from error
-    scheme = parts.scheme.lower()
-    if not scheme or scheme in _DANGEROUS_SCHEMES:
-        raise ValidationError(
-            _("“%(uri)s” must be a whole URL that starts with https://."), params={"uri": uri}
-        )
-    if "#" in uri:
-        raise ValidationError(_("“%(uri)s” must not have a fragment (#…)."), params={"uri": uri})
-    if "*" in uri:
-        raise ValidationError(_("“%(uri)s” must not have a wildcard (*)."), params={"uri": uri})
+        raise _refusal(_("“%(uri)s” is not a URL."), uri) from error
+    if port == 0:
+        raise _refusal(_("“%(uri)s” is not a URL."), uri)
     if "@" in parts.netloc:
-        raise ValidationError(_("“%(uri)s” must not have a user name in it."), params={"uri": uri})
-    if scheme in {"http", "https"}:
-        if not host:
-            raise ValidationError(_("“%(uri)s” has no host."), params={"uri": uri})
-        if scheme == "http" and not is_loopback_host(host):
-            raise ValidationError(
-                _("“%(uri)s” must start with https://. Plain http is for your own machine only."),
-                params={"uri": uri},
-            )
-    elif not is_public:
-        raise ValidationError(
-            _("“%(uri)s”: a scheme of your own is for public clients (apps on a phone or desktop) only."),
-            params={"uri": uri},
-        )
-    elif not _PRIVATE_USE_SCHEME.match(scheme):
-        # RFC 8252 7.1: a domain name under one's control, reversed.
-        raise ValidationError(
-            _("“%(uri)s”: use a scheme made of your domain, e.g. com.example.app:/callback."),
-            params={"uri": uri},
-        )
+        raise _refusal(_("“%(uri)s” must not have a user name in it."), uri)
+    return parts
+
+
+def _check_web_address(uri: str, parts: SplitResult) -> None:
+    host = parts.hostname
+    if not host:
+        raise _refusal(_("“%(uri)s” has no host."), uri)
+    # urlsplit has checked what stands in brackets: an IPv6 address.
+    if ":" not in host and not _HOST_NAME.fullmatch(host):
+        raise _refusal(_("“%(uri)s” has no proper host name."), uri)
+    if parts.scheme.lower() == "http" and not is_loopback_host(host):
+        raise _refusal(_("“%(uri)s” must start with https://. Plain http is for your own machine only."), uri)
+
+
+def _refusal(message: object, uri: str) -> ValidationError:
+    return ValidationError(message, params={"uri": uri})  # type: ignore[arg-type]

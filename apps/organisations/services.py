@@ -1,0 +1,38 @@
+"""Everything that writes organisations."""
+
+from django.db import transaction
+
+from apps.organisations.models import Organisation
+
+
+@transaction.atomic
+def create_organisation(
+    *,
+    slug: str,
+    name: str,
+    domain: str,
+    tagline: str = "",
+    brand_colour: str = "",
+    website_url: str = "",
+    privacy_policy_url: str = "",
+    support_email: str = "",
+) -> Organisation:
+    """Create an organisation. The first one becomes the default: it serves every host that is nobody's domain.
+
+    Raises ValidationError by field.
+    """
+    organisation = Organisation(
+        slug=slug.strip(),
+        name=name.strip(),
+        domain=domain.strip().lower(),
+        is_default=not Organisation.objects.filter(is_default=True).exists(),
+        tagline=tagline,
+        website_url=website_url,
+        privacy_policy_url=privacy_policy_url,
+        support_email=support_email,
+    )
+    if brand_colour:
+        organisation.brand_colour = brand_colour
+    organisation.full_clean()
+    organisation.save(force_insert=True)
+    return organisation
