@@ -53,7 +53,7 @@ def create_user(
 
 @transaction.atomic
 def verify_email(*, user: User) -> None:
-    """Note that the user's e-mail address is theirs. Whoever claimed it before without proof loses that claim."""
+    """Note that the user's e-mail address is theirs. Whoever claimed it without proof loses that claim."""
     EmailAddress.objects.filter(email=user.email, verified=False).exclude(user=user).delete()
     EmailAddress.objects.filter(user=user, primary=True).exclude(email=user.email).update(primary=False)
     EmailAddress.objects.update_or_create(

@@ -12,11 +12,10 @@ MAX_LENGTH = 2000
 _LOOPBACK_IP = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::\d{1,5})?((?:[/?].*)?)", re.DOTALL)
 # RFC 3986: unreserved and reserved characters, and "%" with its two hexadecimal digits.
 _URI_CHARACTERS = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()+,;=*]|%[0-9A-Fa-f]{2})+")
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)*\.?"
-)
+_LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
 _PRIVATE_USE_SCHEME = re.compile(r"[a-z][a-z0-9+\-]*(\.[a-z0-9+\-]+)+")
-#: What the answer adds to the URI; a second one of its own would be taken for ours (RFC 6749 4.1.2, RFC 9207 2).
+#: What the answer adds (RFC 6749 4.1.2, RFC 9207): one that is already there would be taken for ours.
 _RESPONSE_PARAMETERS = {"code", "state", "iss", "error", "error_description", "error_uri"}
 
 
@@ -26,7 +25,7 @@ def is_loopback_host(host: str | None) -> bool:
 
 
 def is_registered(uri: str, registered: Iterable[str]) -> bool:
-    """Compare by simple string comparison (RFC 9700 2.1); only a loopback IP's port may differ (RFC 8252 7.3)."""
+    """Compare the strings (RFC 9700 2.1); only the port of a loopback IP may differ (RFC 8252 7.3)."""
     presented = _LOOPBACK_IP.fullmatch(uri)
     for candidate in registered:
         if uri == candidate:

@@ -1,6 +1,6 @@
 """The rules of registration (CONTRACT section 9), for the commands, the administration and the portal alike.
 
-Each function raises ValidationError in words for the person who filled in the form; `check_application` by field.
+Each function raises ValidationError in words for the person who filled in the form.
 """
 
 from collections.abc import Iterable, Sequence
@@ -121,7 +121,7 @@ def check_redirect_uris(redirect_uris: Sequence[str], profile: str, is_public: b
 
 
 def check_trusted_public_client(redirect_uris: Iterable[str]) -> None:
-    """Without a secret only an https address says who a client is (RFC 8252 8.6): no consent screen needs that."""
+    """Without a secret only an https address tells who a client is (RFC 8252 8.6)."""
     if any(not uri.lower().startswith("https://") for uri in redirect_uris):
         raise ValidationError(
             _("A public client can be trusted only if all its redirect URLs start with https://.")

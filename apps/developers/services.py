@@ -35,8 +35,8 @@ def create_application(
 ) -> tuple[Application, str | None]:
     """Create an application; return it and its client secret, which is nowhere to be had again.
 
-    A public client has no secret: None. `reasons` gives by scope why it is asked for, `optional_scopes` those that
-    users may untick. Client id and secret are random unless given.
+    A public client has no secret: None. `reasons` gives by scope why it is asked for, `optional_scopes` those
+    that users may untick. Client id and secret are random unless given.
 
     Raises ValidationError by field for what `rules.check_application` or the model refuses.
     """
@@ -65,7 +65,7 @@ def create_application(
         terms_url=terms_url,
         user=owner,
         client_id=client_id or generate_client_id(),
-        # Hashed by the field. A public client's row has one too, which nobody ever learns: an empty one would match.
+        # Hashed by the field. A public client's row has one too, that nobody learns: an empty one would match.
         client_secret=secret,
     )
     application.full_clean(exclude={"authorization_grant_type"})
@@ -84,7 +84,7 @@ def set_requested_scopes(
     reasons: Mapping[str, str] | None = None,
     optional_scopes: Collection[str] | None = None,
 ) -> None:
-    """Let the application ask for exactly `scopes`. What is not given of a scope it already had stays as it was."""
+    """Let the application ask for exactly `scopes`; what is not given of one it has stays as it was."""
     reasons = reasons or {}
     application.requested_scopes.exclude(scope__in=scopes).delete()
     present = {row.scope: row for row in application.requested_scopes.all()}

@@ -17,10 +17,7 @@ def create_organisation(
     privacy_policy_url: str = "",
     support_email: str = "",
 ) -> Organisation:
-    """Create an organisation. The first one becomes the default: it serves every host that is nobody's domain.
-
-    Raises ValidationError by field.
-    """
+    """Create an organisation; the first one becomes the default. Raises ValidationError by field."""
     organisation = Organisation(
         slug=slug.strip(),
         name=name.strip(),

@@ -14,8 +14,8 @@ from apps.organisations.models import Organisation
 class AnsweringCommand(BaseCommand):
     """A command that answers with one object.
 
-    With `--json` standard output is that object and nothing else; notes go to standard error. Whatever is wrong with
-    the arguments is one line on standard error and exit status 1.
+    With `--json` standard output is that object and nothing else; notes go to standard error. Whatever is
+    wrong with the arguments is one line on standard error and exit status 1.
     """
 
     def create_parser(self, *args: Any, **kwargs: Any) -> Any:

@@ -36,9 +36,7 @@ class Command(AnsweringCommand):
         )
         add_organisation_argument(parser, "whose application it is")
         parser.add_argument("--owner", metavar="EMAIL", help="the user who may administer it in the portal")
-        parser.add_argument(
-            "--public", action="store_true", help="an app that cannot keep a secret; it gets none"
-        )
+        parser.add_argument("--public", action="store_true", help="an app that cannot keep a secret")
         parser.add_argument("--trusted", action="store_true", help="a brand's own partner: no consent screen")
         parser.add_argument("--approve", action="store_true", help="users may authorise it at once")
         parser.add_argument("--description", default="")

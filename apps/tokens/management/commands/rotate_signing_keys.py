@@ -17,14 +17,7 @@ class Command(AnsweringCommand):
         data = {
             "signing": [{"kid": key.kid, "algorithm": key.algorithm} for key in fresh],
             "verifying": [
-                {
-                    "kid": key.kid,
-                    "algorithm": key.algorithm,
-                    "until": key.verifiable_until.isoformat(timespec="seconds")
-                    if key.verifiable_until
-                    else None,
-                }
-                for key in retired
+                {"kid": key.kid, "algorithm": key.algorithm, "until": _end_of(key)} for key in retired
             ],
         }
         lines = [f"signs from now on: {key['algorithm']} {key['kid']}" for key in data["signing"]]
@@ -33,3 +26,7 @@ class Command(AnsweringCommand):
             for key in data["verifying"]
         ]
         self.answer(data, as_json=options["json"], text="\n".join(lines))
+
+
+def _end_of(key: SigningKey) -> str | None:
+    return key.verifiable_until.isoformat(timespec="seconds") if key.verifiable_until else None
