@@ -234,11 +234,16 @@ class Validator(OAuth2Validator):
         request.retried_scope = successor.scope
         return True
 
-    def get_original_scopes(self, refresh_token: str, request: Request, *args: Any, **kwargs: Any) -> str:
-        """Return what the refresh token may still ask for, after the user's and the developers' narrowing."""
+    def get_original_scopes(
+        self, refresh_token: str, request: Request, *args: Any, **kwargs: Any
+    ) -> list[str]:
+        """Return what the refresh token may still ask for, after the user's and the developers' narrowing.
+
+        A list: oauthlib would read an empty string as one scope with an empty name.
+        """
         retried: str | None = getattr(request, "retried_scope", None)
         scope = request.family.scope if retried is None else retried
-        return " ".join(selectors.effective_scopes(scope, request.connection, request.client))
+        return selectors.effective_scopes(scope, request.connection, request.client)
 
     # --- tokens ---------------------------------------------------------------------------------------
 
@@ -295,7 +300,7 @@ class Validator(OAuth2Validator):
         if not still_good or getattr(request, "retried_scope", None) is None:
             raise errors.InvalidGrantError(request=request)
         request.issuance = None
-        request.scopes = self.get_original_scopes(request.refresh_token, request).split()
+        request.scopes = self.get_original_scopes(request.refresh_token, request)
         token["access_token"] = profile_of(request.client).make_access_token(issuance_of(request))
         self._repeat(token, request)
 
