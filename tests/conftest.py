@@ -54,9 +54,7 @@ def _fresh_process() -> Iterator[None]:
 @pytest.fixture
 def organisation(db: None) -> Organisation:
     """The default organisation; it serves the test client's host."""
-    return Organisation.objects.create(
-        slug="receipts", name="Kuittila", domain="receipts.example", is_default=True
-    )
+    return Organisation.objects.create(slug="receipts", name="Kuittila", domain="receipts.example", is_default=True)
 
 
 @pytest.fixture

@@ -18,6 +18,6 @@ class FinalRedirectMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         is_page = response.get("Content-Type", "").startswith("text/html")
-        if is_page and settings.SESSION_COOKIE_NAME in request.COOKIES or getattr(request, "is_authorizing", False):
+        if (is_page and settings.SESSION_COOKIE_NAME in request.COOKIES) or getattr(request, "is_authorizing", False):
             admit_redirect(response, form_targets(request))
         return response

@@ -83,7 +83,11 @@ def _describe_membership(membership: Membership) -> dict[str, Any]:
 
 
 def _instant(value: datetime | None) -> str | None:
-    return timezone.localtime(value, timezone=timezone.get_fixed_timezone(0)).strftime("%Y-%m-%d %H:%M:%S") if value else None
+    return (
+        timezone.localtime(value, timezone=timezone.get_fixed_timezone(0)).strftime("%Y-%m-%d %H:%M:%S")
+        if value
+        else None
+    )
 
 
 def _day(value: date | None) -> str | None:

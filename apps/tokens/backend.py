@@ -59,9 +59,7 @@ class OAuthBackend(OAuthLibCore):
             if name in malformed:
                 # It cannot be told whom to send the error to.
                 raise FatalClientError(
-                    error=oauth2.InvalidRequestFatalError(
-                        description=f"Repeated or malformed parameter: {name}."
-                    )
+                    error=oauth2.InvalidRequestFatalError(description=f"Repeated or malformed parameter: {name}.")
                 )
         if malformed:
             headers[MALFORMED_PARAMETERS] = ", ".join(malformed)

@@ -17,7 +17,8 @@ INTROSPECT_SCOPE = "introspect"
 
 def describe_token(token: str, *, caller: Application, host: str) -> dict[str, Any]:
     """Return the response for `token`; all there is to say of one that is unusable or none of `caller`'s
-    business is that it is not active (RFC 7662 2.2)."""
+    business is that it is not active (RFC 7662 2.2).
+    """
     if token.startswith(PREFIXES["refresh"]):
         return _describe_refresh_token(token, caller=caller)
     row = selectors.find_access_token(token, host=host)

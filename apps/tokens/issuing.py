@@ -102,12 +102,12 @@ def issuance_of(request: Request) -> Issuance:
 
 
 def make_access_token(request: Request, refresh_token: bool = False) -> str:
-    """oauthlib's token generator: the application's profile makes the token."""
+    """Oauthlib's token generator: the application's profile makes the token."""
     return profile_of(request.client).make_access_token(issuance_of(request))
 
 
 def make_refresh_token(request: Request, refresh_token: bool = True) -> str | None:
-    """oauthlib's refresh token generator; None where the profile issues none."""
+    """Oauthlib's refresh token generator; None where the profile issues none."""
     if profile_of(request.client).refresh_token_lifetime is None:
         return None
     return issuance_of(request).opaque("refresh")

@@ -152,9 +152,7 @@ def _make_key(algorithm: str) -> SigningKey:
 
 def _make_rsa() -> tuple[bytes, dict[str, Any]]:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     jwk = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
     jwk = {name: jwk[name] for name in ("kty", "n", "e")}
     # RFC 7638: the thumbprint names the key.

@@ -37,9 +37,7 @@ class TokenFamily(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="families")
-    access_token = models.OneToOneField(
-        AccessToken, on_delete=models.SET_NULL, null=True, related_name="family"
-    )
+    access_token = models.OneToOneField(AccessToken, on_delete=models.SET_NULL, null=True, related_name="family")
     #: What the code granted; a refresh may ask for less, and later for all of it again (RFC 6749 section 6).
     scope = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

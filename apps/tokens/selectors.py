@@ -73,9 +73,5 @@ def find_refresh_token(token: str) -> tuple[RefreshToken, TokenFamily] | None:
     )
     if row is None:
         return None
-    family = (
-        TokenFamily.objects.select_related("connection__user", "access_token")
-        .filter(id=row.token_family)
-        .first()
-    )
+    family = TokenFamily.objects.select_related("connection__user", "access_token").filter(id=row.token_family).first()
     return (row, family) if family else None

@@ -34,9 +34,7 @@ def check_authorization_request(request: Request) -> dict[str, Any]:
     Errors go back to the redirect URI.
     """
     if malformed := request.headers.get(MALFORMED_PARAMETERS):
-        raise errors.InvalidRequestError(
-            description=f"Repeated or malformed parameter: {malformed}.", request=request
-        )
+        raise errors.InvalidRequestError(description=f"Repeated or malformed parameter: {malformed}.", request=request)
     if len(request.state or "") > MAX_STATE_LENGTH:
         raise errors.InvalidRequestError(
             description=f"The parameter state has more than {MAX_STATE_LENGTH} characters.", request=request
@@ -52,9 +50,7 @@ def check_authorization_request(request: Request) -> dict[str, Any]:
         and request.code_challenge_method == "S256"
         and not _S256_CHALLENGE.match(request.code_challenge)
     ):
-        raise errors.InvalidRequestError(
-            description="code_challenge is not a base64url SHA-256.", request=request
-        )
+        raise errors.InvalidRequestError(description="code_challenge is not a base64url SHA-256.", request=request)
     return {}
 
 
@@ -79,7 +75,6 @@ class CodeGrant(AuthorizationCodeGrant):
             code["state"] = request.state
         return code
 
-
     def prepare_authorization_response(
         self, request: Request, token: dict[str, str], headers: dict[str, str], body: None, status: int
     ) -> tuple[dict[str, str], None, int]:
@@ -100,9 +95,7 @@ class AuthorizationServer(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint
         **kwargs: Any,
     ) -> None:
         self.request_validator = request_validator
-        bearer = BearerToken(
-            request_validator, token_generator, access_token_lifetime, refresh_token_generator
-        )
+        bearer = BearerToken(request_validator, token_generator, access_token_lifetime, refresh_token_generator)
         code = CodeGrant(request_validator)
         AuthorizationEndpoint.__init__(
             self, default_response_type="code", response_types={"code": code}, default_token_type=bearer

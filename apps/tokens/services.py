@@ -21,9 +21,7 @@ from apps.tokens.selectors import family_of
 
 log = logging.getLogger(__name__)
 
-AUTHORIZATION_CODE_LIFETIME = timedelta(
-    seconds=settings.OAUTH2_PROVIDER["AUTHORIZATION_CODE_EXPIRE_SECONDS"]
-)
+AUTHORIZATION_CODE_LIFETIME = timedelta(seconds=settings.OAUTH2_PROVIDER["AUTHORIZATION_CODE_EXPIRE_SECONDS"])
 
 
 @transaction.atomic
@@ -52,9 +50,7 @@ def revoke_token(*, token: str, application: Application) -> None:
             revoke_family(family_id=row.token_family)
         return
     access_token = (
-        AccessToken.objects.filter(token_checksum=checksum, application=application)
-        .select_related("family")
-        .first()
+        AccessToken.objects.filter(token_checksum=checksum, application=application).select_related("family").first()
     )
     if access_token is None:
         return
@@ -72,9 +68,7 @@ def end_connection(*, connection: Connection, reason: EndReason) -> bool:
     before.
     """
     Grant.objects.filter(connection=connection, spent_at__isnull=True).delete()
-    ended = Connection.objects.active().filter(pk=connection.pk).update(
-        ended_at=timezone.now(), end_reason=reason
-    )
+    ended = Connection.objects.active().filter(pk=connection.pk).update(ended_at=timezone.now(), end_reason=reason)
     _revoke_families(TokenFamily.objects.filter(connection=connection))
     return bool(ended)
 

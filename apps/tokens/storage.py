@@ -88,7 +88,8 @@ def spend_code(
     expires_at: datetime,
 ) -> bool:
     """Spend the code and store what it is exchanged for. False: another request spent it first, or it was
-    taken back; then nothing is stored."""
+    taken back; then nothing is stored.
+    """
     return _write(
         _SPEND_CODE,
         grant=grant.pk,

@@ -109,9 +109,7 @@ class Validator(OAuth2Validator):
 
     # --- the authorization code ---------------------------------------------------------------------
 
-    def _create_authorization_code(
-        self, request: Request, code: dict[str, str], expires: Any = None
-    ) -> Grant:
+    def _create_authorization_code(self, request: Request, code: dict[str, str], expires: Any = None) -> Grant:
         """Store the code's hash with everything that redeeming it will need."""
         return Grant.objects.create(
             code=hash_token(code["code"]),
@@ -133,9 +131,7 @@ class Validator(OAuth2Validator):
     ) -> bool:
         """Find the code and keep its row on the request; a code presented again ends what it issued."""
         grant = (
-            Grant.objects.select_related("connection", "user")
-            .filter(code=hash_token(code), application=client)
-            .first()
+            Grant.objects.select_related("connection", "user").filter(code=hash_token(code), application=client).first()
         )
         if grant is None:
             return False
@@ -234,9 +230,7 @@ class Validator(OAuth2Validator):
         request.retried_scope = successor.scope
         return True
 
-    def get_original_scopes(
-        self, refresh_token: str, request: Request, *args: Any, **kwargs: Any
-    ) -> list[str]:
+    def get_original_scopes(self, refresh_token: str, request: Request, *args: Any, **kwargs: Any) -> list[str]:
         """Return what the refresh token may still ask for, after the user's and the developers' narrowing.
 
         A list: oauthlib would read an empty string as one scope with an empty name.

@@ -77,13 +77,9 @@ def test_requests_oauthlib_connects_calls_and_refreshes(live_server, person, mak
     session = OAuth2Session(application.client_id, redirect_uri=CALLBACK)
     address, _state = session.authorization_url(authorize)
 
-    session.fetch_token(
-        token_door, authorization_response=person(address), client_secret=application.secret
-    )
+    session.fetch_token(token_door, authorization_response=person(address), client_secret=application.secret)
     first = session.get(resource)
-    session.refresh_token(
-        token_door, client_id=application.client_id, client_secret=application.secret
-    )
+    session.refresh_token(token_door, client_id=application.client_id, client_secret=application.secret)
 
     assert first.status_code == 200
     assert session.get(resource).json() == first.json()
@@ -91,9 +87,7 @@ def test_requests_oauthlib_connects_calls_and_refreshes(live_server, person, mak
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 @pytest.mark.parametrize("profile", ["connection", "customer", "portal"])
-def test_authlib_connects_with_pkce_from_the_published_metadata(
-    live_server, person, make_application, profile, method
-):
+def test_authlib_connects_with_pkce_from_the_published_metadata(live_server, person, make_application, profile, method):
     application: RegisteredApplication = make_application(profile)
     metadata = requests.get(f"{live_server.url}/.well-known/oauth-authorization-server", timeout=10).json()
     session = AuthlibSession(
@@ -104,9 +98,7 @@ def test_authlib_connects_with_pkce_from_the_published_metadata(
         code_challenge_method="S256",
     )
     verifier = "v" * 64
-    address, state = session.create_authorization_url(
-        metadata["authorization_endpoint"], code_verifier=verifier
-    )
+    address, state = session.create_authorization_url(metadata["authorization_endpoint"], code_verifier=verifier)
     assert create_s256_code_challenge(verifier) in address
 
     token = session.fetch_token(
@@ -145,9 +137,7 @@ def test_a_jwks_client_verifies_the_customer_token(live_server, person, make_app
     )["access_token"]
 
     key = jwt.PyJWKClient(f"{live_server.url}/.well-known/jwks.json").get_signing_key_from_jwt(token)
-    claims = jwt.decode(
-        token, key, algorithms=["RS256"], audience=application.client_id, issuer=organisation.issuer
-    )
+    claims = jwt.decode(token, key, algorithms=["RS256"], audience=application.client_id, issuer=organisation.issuer)
 
     assert claims["sub"] == str(member.id)
     with pytest.raises(jwt.InvalidSignatureError):

@@ -115,9 +115,7 @@ def test_redeeming_and_refreshing_while_the_user_removes_the_connection_leaves_n
             services.end_connection(connection=row, reason=EndReason.USER)
             return HttpResponse()
 
-        responses = at_once(
-            remove, exchange_request(application, code), refresh_request(application, refresh_token)
-        )
+        responses = at_once(remove, exchange_request(application, code), refresh_request(application, refresh_token))
 
         assert {response.status_code for response in responses} <= {200, 400}
         assert not AccessToken.objects.exists()

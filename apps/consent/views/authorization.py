@@ -73,9 +73,7 @@ class AuthorizationView(BaseAuthorizationView):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         asked = self.authorization
-        connection = (
-            Connection.objects.active().filter(user=request.user, application=asked.application).first()
-        )
+        connection = Connection.objects.active().filter(user=request.user, application=asked.application).first()
         is_remembered = connection is not None and connection.covers(asked.scopes)
         if is_remembered and "consent" not in asked.prompts and "login" not in asked.prompts:
             return self._send_code(connection, asked.scopes)

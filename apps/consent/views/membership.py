@@ -54,9 +54,7 @@ class MembershipView(LoginRequiredMixin, View):
         if action == "confirm-remove":
             end_connection(connection=self.connection, reason=EndReason.USER)
             return self._leave("removed")
-        is_changed = action == "save" and change_scopes(
-            connection=self.connection, scopes=form.cleaned_data["scopes"]
-        )
+        is_changed = action == "save" and change_scopes(connection=self.connection, scopes=form.cleaned_data["scopes"])
         return self._leave("modified" if is_changed else "cancelled")
 
     @property

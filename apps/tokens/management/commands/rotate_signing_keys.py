@@ -16,9 +16,7 @@ class Command(AnsweringCommand):
         retired = SigningKey.objects.filter(retired_at__isnull=False).order_by("-retired_at", "algorithm")
         data = {
             "signing": [{"kid": key.kid, "algorithm": key.algorithm} for key in fresh],
-            "verifying": [
-                {"kid": key.kid, "algorithm": key.algorithm, "until": _end_of(key)} for key in retired
-            ],
+            "verifying": [{"kid": key.kid, "algorithm": key.algorithm, "until": _end_of(key)} for key in retired],
         }
         lines = [f"signs from now on: {key['algorithm']} {key['kid']}" for key in data["signing"]]
         lines += [

@@ -1,0 +1,27 @@
+"""What the background worker does for this app."""
+
+from datetime import timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+from procrastinate.contrib.django import app
+
+from apps.tokens.models import Grant
+
+#: A spent code's tombstone is kept for so long: after that a replay of it ends nothing any more.
+TOMBSTONE_LIFETIME = timedelta(days=30)
+#: Rows deleted in one statement, so that none holds its locks for long.
+BATCH_SIZE = 5_000
+
+
+@app.periodic(cron="17 * * * *")
+@app.task(queueing_lock="delete-dead-codes", pass_context=False)
+def delete_dead_codes(timestamp: int) -> int:
+    """Delete codes that expired unspent, and tombstones past their time; returns how many rows went."""
+    now = timezone.now()
+    unspent = Q(spent_at__isnull=True, expires__lt=now - timedelta(hours=1))
+    dead = Grant.objects.filter(unspent | Q(spent_at__lt=now - TOMBSTONE_LIFETIME))
+    total = 0
+    while batch := list(dead.values_list("pk", flat=True)[:BATCH_SIZE]):
+        total += Grant.objects.filter(pk__in=batch).delete()[0]
+    return total
