@@ -1,0 +1,188 @@
+"""Fills a database with the demo's data. Idempotent: what is there stays, what is missing is made."""
+
+import hmac
+import string
+from pathlib import Path
+from typing import Any
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import connection, transaction
+
+from apps.accounts.models import ProfileValue, User
+from apps.accounts.services import create_user
+from apps.demo.seeding_data import (
+    APPLICATIONS,
+    ORGANISATIONS,
+    PASSWORD,
+    USERS,
+    DemoApplication,
+    DemoOrganisation,
+    DemoUser,
+)
+from apps.developers.models import Application
+from apps.developers.services import create_application, replace_secret
+from apps.organisations.models import Membership, Organisation
+from apps.organisations.services import create_organisation
+from apps.tokens.keys import derive_secret
+
+_LOGOS = Path(__file__).parent / "logos"
+_SECRET_LENGTH = 128
+#: Any number, as long as nothing else in this database locks the same.
+_LOCK = 2_026_110_1
+
+
+def demo_client_secret(client_id: str) -> str:
+    """Return the client secret of a demo application, derived from the deployment secret.
+
+    Only its hash is stored, and yet the command and the demo partner can tell it each time.
+    """
+    key = derive_secret("demo-client-secrets")
+    blocks = [hmac.digest(key, f"{client_id}/{index}".encode(), "sha512") for index in range(2)]
+    number = int.from_bytes(b"".join(blocks), "big")
+    alphabet = string.ascii_letters + string.digits
+    characters = []
+    for _ in range(_SECRET_LENGTH):
+        number, digit = divmod(number, len(alphabet))
+        characters.append(alphabet[digit])
+    return "".join(characters)
+
+
+@transaction.atomic
+def seed() -> dict[str, list[dict[str, Any]]]:
+    """Make what is missing of the demo, and describe all of it (CONTRACT section 13)."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    organisations = _seed_organisations()
+    _seed_users(organisations)
+    applications = _seed_applications(organisations)
+    return {
+        "organisations": [{"slug": row.slug, "name": row.name, "domain": row.domain} for row in organisations.values()],
+        "users": [
+            {
+                "email": user.email,
+                "password": PASSWORD,
+                "organisation": user.organisation,
+                "reviewer": user.is_reviewer,
+            }
+            for user in USERS
+        ],
+        "applications": [_describe(row) for row in applications],
+    }
+
+
+def _describe(application: Application) -> dict[str, Any]:
+    return {
+        "name": application.name,
+        "profile": application.profile,
+        "organisation": application.organisation.slug,
+        "client_id": application.client_id,
+        "client_secret": demo_client_secret(application.client_id),
+        "redirect_uris": application.redirect_uri_list,
+        "scopes": application.scopes,
+        "approved": application.is_approved,
+    }
+
+
+def _seed_organisations() -> dict[str, Organisation]:
+    present = {row.slug: row for row in Organisation.objects.filter(slug__in=[o.slug for o in ORGANISATIONS])}
+    return {demo.slug: present.get(demo.slug) or _create_organisation(demo) for demo in ORGANISATIONS}
+
+
+def _create_organisation(demo: DemoOrganisation) -> Organisation:
+    organisation = create_organisation(
+        slug=demo.slug,
+        name=demo.name,
+        domain=demo.domain,
+        tagline=demo.tagline,
+        brand_colour=demo.brand_colour,
+        website_url=demo.website_url,
+        privacy_policy_url=demo.privacy_policy_url,
+        support_email=demo.support_email,
+    )
+    _store_logo(organisation, f"organisations/{demo.slug}.png")
+    return organisation
+
+
+def _seed_users(organisations: dict[str, Organisation]) -> None:
+    emails = [demo.email for demo in USERS]
+    present = set(User.objects.filter(email__in=emails).values_list("email", flat=True))
+    for demo in USERS:
+        if demo.email not in present:
+            _create_user(demo, organisations)
+
+
+def _create_user(demo: DemoUser, organisations: dict[str, Organisation]) -> None:
+    user = create_user(
+        email=demo.email,
+        password=PASSWORD,
+        first_name=demo.first_name,
+        last_name=demo.last_name,
+        phone=demo.phone,
+        birth_date=demo.birth_date,
+        username=demo.username,
+        is_administrator=demo.is_administrator,
+        reviewer_at=organisations[demo.organisation] if demo.is_reviewer else None,
+    )
+    Membership.objects.bulk_create(
+        Membership(
+            user=user,
+            organisation=organisations[membership.organisation],
+            scheme_name=membership.scheme_name,
+            points=membership.points,
+            expiring=membership.expiring,
+            current_level=membership.current_level,
+            created_at=membership.created_at,
+            last_transacted_at=membership.last_transacted_at,
+        )
+        for membership in demo.memberships
+    )
+    ProfileValue.objects.bulk_create(
+        ProfileValue(user=user, key=key, value=value) for key, value in demo.profile_values.items()
+    )
+
+
+def _seed_applications(organisations: dict[str, Organisation]) -> list[Application]:
+    rows = Application.objects.select_related("organisation").filter(
+        client_id__in=[demo.client_id for demo in APPLICATIONS]
+    )
+    present = {row.client_id: row for row in rows}
+    for row in present.values():
+        # After a change of the deployment secret the stored hash is of another secret.
+        replace_secret(application=row, client_secret=demo_client_secret(row.client_id))
+    return [
+        present.get(demo.client_id) or _create_application(demo, organisations[demo.organisation])
+        for demo in APPLICATIONS
+    ]
+
+
+def _create_application(demo: DemoApplication, organisation: Organisation) -> Application:
+    application, _secret = create_application(
+        name=demo.name,
+        profile=demo.profile,
+        organisation=organisation,
+        redirect_uris=demo.redirect_uris,
+        scopes=list(demo.reasons),
+        reasons=demo.reasons,
+        optional_scopes=demo.optional_scopes,
+        is_trusted=demo.is_trusted,
+        is_approved=demo.is_approved,
+        description=demo.description,
+        website_url=demo.page("/"),
+        privacy_policy_url=demo.page("/privacy"),
+        terms_url=demo.page("/terms"),
+        client_id=demo.client_id,
+        client_secret=demo_client_secret(demo.client_id),
+    )
+    _store_logo(application, f"applications/{demo.client_id}.png")
+    return application
+
+
+def _store_logo(row: Organisation | Application, name: str) -> None:
+    """Put the logo of that name, if there is one, where LogoView serves it; an older one of the name goes."""
+    source = _LOGOS / name
+    if source.exists():
+        path = f"logos/{name}"
+        default_storage.delete(path)
+        row.logo.name = default_storage.save(path, ContentFile(source.read_bytes()))
+        row.save(update_fields=["logo"])
