@@ -5,6 +5,8 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from apps.organisations.colours import BrandColours
+
 hex_colour = RegexValidator(r"^#[0-9a-fA-F]{6}$", _("Write the colour as # and six digits, e.g. #1d4ed8."))
 domain_name = RegexValidator(
     r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", _("Write the domain in lower case, without a scheme or a port.")
@@ -39,9 +41,7 @@ class Organisation(models.Model):
         _("default"), default=False, help_text=_("Serves every host that is nobody's domain.")
     )
     tagline = models.CharField(_("tagline"), max_length=140, blank=True)
-    brand_colour = models.CharField(
-        _("brand colour"), max_length=7, default="#2c5282", validators=[hex_colour]
-    )
+    brand_colour = models.CharField(_("brand colour"), max_length=7, default="#2c5282", validators=[hex_colour])
     logo = models.ImageField(_("logo"), upload_to="logos/organisations", blank=True)
     website_url = models.URLField(_("website"), blank=True)
     privacy_policy_url = models.URLField(_("privacy policy"), blank=True)
@@ -67,6 +67,11 @@ class Organisation(models.Model):
         """The issuer identifier of the organisation's authorization server (RFC 8414 section 2)."""
         return f"https://{self.domain}"
 
+    @property
+    def colours(self) -> BrandColours:
+        """The brand colour as pages and mails use it, readable on light and on dark."""
+        return BrandColours.of(self.brand_colour)
+
 
 class Membership(models.Model):
     """A user's membership of an organisation's loyalty scheme."""
@@ -86,9 +91,7 @@ class Membership(models.Model):
         verbose_name = _("membership")
         verbose_name_plural = _("memberships")
         constraints = [
-            models.UniqueConstraint(
-                fields=["user", "organisation", "scheme_name"], name="one_membership_per_scheme"
-            )
+            models.UniqueConstraint(fields=["user", "organisation", "scheme_name"], name="one_membership_per_scheme")
         ]
 
     def __str__(self) -> str:
