@@ -107,7 +107,7 @@ class PartnerSession:
         document = json.dumps(flow.as_document()).encode()
         self._store[programme] = cipher("demo-partner").encrypt(document).decode()
         self._store.set_expiry(SESSION_LIFETIME)
-        self._store.save(must_create=self._store.session_key is None)
+        self._store.save()
         response.set_cookie(
             COOKIE_NAME,
             self._store.session_key or "",

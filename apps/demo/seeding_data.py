@@ -284,6 +284,46 @@ USERS = (
     ),
 )
 
+_PENNI_DESCRIPTION = """\
+Penni Budget is a household budget that fills itself in. Instead of typing in what was spent, people connect their
+receipts once and from then on see every week how much went to food, the home, travel, children and everything else,
+down to the single product. Receipts from shops that print only on paper can be photographed in Penni; the picture is
+read, checked by the person who bought the things, and sent to the receipts service, so that it is kept with all the
+others and is there when something has to be returned. Penni never sells what it knows, shows no advertising and earns
+its living from a small monthly fee. Everything is stored in Finland, encrypted, and is deleted within a day when
+somebody ends the connection or closes the account. Families can share one budget, and each member decides which
+receipts the others may see."""
+
+_TORILLA_DESCRIPTION = """\
+Torilla gathers loyalty cards. People who shop in ten places have ten cards, ten apps and ten balances, and most points
+are lost because nobody remembers in time that they are about to expire. Torilla shows all balances on one page, says
+which points run out next, and reminds people a fortnight before. To do so it reads the name of the customer, the
+membership number, the points and the points that expire, once a day and never more often. It cannot spend points, it
+cannot order anything, and it does not see what was bought. The reminder goes out by e-mail or to the phone, as people
+prefer. Torilla is made by a cooperative of eleven people, all code is public, and the accounts are published each
+spring. Whoever leaves takes everything along: their data can be downloaded as one file, and after that nothing remains
+with us."""
+
+_HARVEST_DESCRIPTION = """\
+Harvest Ledger does the books of market gardens and small farms. Growers buy seed, tools, feed, fuel and packaging in
+many places, often on the way and often in cash, and at the end of the year a shoebox of receipts has to become a tax
+return. Harvest Ledger reads the receipts that a grower has allowed it to read, recognises what belongs to the business
+and what does not, proposes an account and a tax rate for every line, and leaves the decision to the grower. Nothing is
+booked without a person having looked at it. Private purchases are put aside at once and are not stored. An accountant
+can be invited to see the books, never the receipts that are not in them. We ask for reading only: Harvest Ledger sends
+no receipts of its own. The service is used by some three hundred growers in Finland and Estonia, and is run by their
+own association."""
+
+_PARCELBIRD_DESCRIPTION = """\
+Parcelbird brings coffee to the door. It is the delivery partner of Northwind Coffee: whoever orders beans, filters or
+a birthday box at Parcelbird and is a member of Northwind Beans collects the same points as at the counter, and can use
+them for the next order. For that Parcelbird has to know which member an order belongs to. It reads the name, the
+e-mail address, the membership number and the balance, shows the balance on the order page, and sends the number of the
+membership along with each order. Delivery addresses are asked for separately and are not shared with anybody, not even
+with Northwind. Riders see a first name and an address, nothing else, and only for the day of the delivery. The
+contract between the two companies is public, and either side deletes what it holds within thirty days when a customer
+ends the connection."""
+
 _STUDY_CIRCLE_DESCRIPTION = """\
 Study Circle helps people who take the same course to find each other and to plan time together. A student opens the
 site, signs in with the account they already have, and is shown the circles of their own department: small groups of
@@ -315,7 +355,7 @@ APPLICATIONS = (
         organisation=RECEIPTS,
         domain="penni-budget.example",
         demo_path="/demo/receipts/callback",
-        description="A household budget that fills itself in: it files what you buy, and reads what you bought.",
+        description=_PENNI_DESCRIPTION,
         reasons={
             "receipt:write": "Penni files the receipts of shops that only send paper, so that they are not lost.",
             "receipt:read": "Penni sorts what you bought into your budget: food, home, travel and the rest.",
@@ -328,7 +368,7 @@ APPLICATIONS = (
         organisation=RECEIPTS,
         domain="torilla.example",
         demo_path="/demo/loyalty/callback",
-        description="Shows the points of all your loyalty cards side by side, and which of them run out next.",
+        description=_TORILLA_DESCRIPTION,
     ),
     DemoApplication(
         client_id="demo-campus",
@@ -365,7 +405,7 @@ APPLICATIONS = (
         organisation=RECEIPTS,
         domain="harvest-ledger.example",
         demo_path="/demo/receipts/callback",
-        description="Bookkeeping for market gardens: receipts become entries, with the tax worked out.",
+        description=_HARVEST_DESCRIPTION,
         reasons={"receipt:read": "Each receipt becomes an entry in your books, with its tax worked out."},
         is_approved=False,
     ),
@@ -376,7 +416,7 @@ APPLICATIONS = (
         organisation=LOYALTY,
         domain="parcelbird.example",
         demo_path="/demo/loyalty/callback",
-        description="Northwind's delivery partner: coffee at the door, and the beans on your card.",
+        description=_PARCELBIRD_DESCRIPTION,
         is_trusted=True,
     ),
     DemoApplication(

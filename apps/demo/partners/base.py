@@ -1,0 +1,326 @@
+"""What every demo partner does in the same way, and the steps it goes through."""
+
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+
+from apps.demo.exchange import Answer, Call, Encoding, ServerUnreachableError, Wire
+from apps.demo.flow import Check, Fact, Flow, Outcome
+from apps.demo.masking import mask
+from apps.demo.seeding import demo_secret
+
+Text = str | Promise
+
+
+@dataclass(frozen=True)
+class Step:
+    """One card of a partner's page. Its `name` is that of the partner's method, with dashes."""
+
+    name: str
+    title: Text
+    text: Text
+    button: Text = ""
+
+
+class Partner:
+    """A partner of one programme. A subclass says how the programme's document wants each request."""
+
+    slug: ClassVar[str]
+    programme: ClassVar[Text]
+    summary: ClassVar[Text]
+    #: What its access tokens are, in a few words.
+    token_kind: ClassVar[Text]
+    authorize_path: ClassVar[str]
+    token_path: ClassVar[str]
+    token_encoding: ClassVar[Encoding]
+    steps: ClassVar[tuple[Step, ...]]
+
+    @property
+    def client_id(self) -> str:
+        return f"demo-{self.slug}"
+
+    @property
+    def client_secret(self) -> str:
+        return demo_secret(self.client_id)
+
+    @property
+    def callback_path(self) -> str:
+        return f"/demo/{self.slug}/callback"
+
+    # --- the way there and back -----------------------------------------------------------------------
+
+    def connect(self, flow: Flow, wire: Wire, *, asks_again: bool = False) -> str:
+        """Begin a new run; return the address to send the browser to. Raises ServerUnreachableError."""
+        metadata = wire.send(
+            Call(_("Who is the authorization server?"), "GET", "/.well-known/oauth-authorization-server")
+        )
+        flow.issuer = str((metadata.document or {}).get("issuer", ""))
+        flow.redirect_uri = wire.url(self.callback_path)
+        flow.state = self.make_state()
+        flow.verifier = secrets.token_urlsafe(48)
+        query = {**self.authorization_query(flow), **({"prompt": "consent"} if asks_again else {})}
+        wire.note_browser(_("The user is sent to the authorization server"), "GET", self.authorize_path, query)
+        flow.outcomes["connect"] = Outcome(
+            _("The browser went to %(path)s.") % {"path": self.authorize_path},
+            facts=[Fact(name, value) for name, value in {**query, **self.explain_state(flow.state)}.items()],
+        )
+        return wire.url(self.authorize_path) + "?" + urlencode(query)
+
+    def authorization_query(self, flow: Flow) -> dict[str, str]:
+        """Return the parameters of the authorization request; PKCE by RFC 7636 4.2."""
+        digest = sha256(flow.verifier.encode()).digest()
+        return {
+            "client_id": self.client_id,
+            "redirect_uri": flow.redirect_uri,
+            "state": flow.state,
+            "code_challenge": urlsafe_b64encode(digest).rstrip(b"=").decode(),
+            "code_challenge_method": "S256",
+        }
+
+    def make_state(self) -> str:
+        """Return what nobody can guess, so that nobody can make the user's browser come back (RFC 6749 10.12)."""
+        return secrets.token_urlsafe(24)
+
+    def explain_state(self, state: str) -> dict[str, str]:
+        """Return what the state says, if it is more than a random string."""
+        return {}
+
+    def receive(self, flow: Flow, wire: Wire, answer: dict[str, str]) -> None:
+        """Check the authorization server's answer and exchange the code, if there is one.
+
+        A state is good for one answer. Nothing is sent to the token endpoint before both checks have held.
+        """
+        wire.note_browser(_("The user's browser comes back"), "GET", self.callback_path, answer)
+        checks = [
+            Check(_("state is the one we sent"), secrets.compare_digest(answer.get("state", ""), flow.state)),
+            # RFC 9207 2.4: an answer of another server must not be taken for this one's.
+            Check(_("iss is %(issuer)s") % {"issuer": flow.issuer}, answer.get("iss") == flow.issuer),
+        ]
+        flow.state = ""
+        is_genuine = all(check.passed for check in checks)
+        if not is_genuine:
+            headline = _("This answer does not belong to our request, so we ignore it.")
+            flow.outcomes["receive"] = Outcome(headline, False, checks)
+        elif "code" not in answer:
+            headline = _("No: the server says %(error)s. Start again whenever you like.")
+            facts = [Fact(name, answer[name]) for name in ("error", "error_description") if name in answer]
+            error = answer.get("error", _("nothing"))
+            flow.outcomes["receive"] = Outcome(headline % {"error": error}, False, checks, facts)
+        else:
+            facts = [Fact("code", mask(answer["code"]))]
+            flow.outcomes["receive"] = Outcome(_("Yes: there is a code."), True, checks, facts)
+            flow.code = answer["code"]
+            self.take("exchange", flow, wire)
+
+    # --- the steps ------------------------------------------------------------------------------------
+
+    def available(self, flow: Flow) -> set[str]:
+        """Return the names of the steps that have a button now."""
+        is_live = bool(flow.access_token) and not flow.is_ended
+        return {
+            name
+            for name, is_possible in {
+                "connect": True,
+                "exchange": bool(flow.code) and not flow.access_token and "exchange" not in flow.outcomes,
+                "replay": bool(flow.code) and "exchange" in flow.outcomes,
+                "call": is_live,
+                "refresh": is_live and bool(flow.refresh_token),
+                "membership": is_live and bool(flow.connection_id),
+                "revoke": is_live,
+                "call-again": bool(flow.access_token) and flow.is_ended,
+            }.items()
+            if is_possible
+        }
+
+    def take(self, step: str, flow: Flow, wire: Wire) -> None:
+        """Take a step that is available, and keep what came of it."""
+        try:
+            outcome = getattr(self, step.replace("-", "_"))(flow, wire)
+        except ServerUnreachableError as error:
+            outcome = Outcome(str(error), False)
+        flow.outcomes[step] = outcome
+
+    def exchange(self, flow: Flow, wire: Wire) -> Outcome:
+        """Exchange the code for tokens (RFC 6749 4.1.3)."""
+        answer = wire.send(self._exchange_call(_("The code is exchanged for tokens"), flow))
+        if not answer.is_success or answer.document is None:
+            return _refused(answer)
+        self._keep_tokens(flow, answer.document)
+        outcome = Outcome(_("We are connected."), facts=_token_facts(answer.document))
+        self.inspect(flow, wire, outcome)
+        return outcome
+
+    def replay(self, flow: Flow, wire: Wire) -> Outcome:
+        """Exchange the same code once more, as a thief would (RFC 6749 4.1.2)."""
+        answer = wire.send(self._exchange_call(_("The same code is exchanged again"), flow))
+        if answer.is_success:
+            return Outcome(_("The server took the code a second time. It should not have."), False)
+        headline = _("Refused (%(error)s), and what the code had brought is revoked: call the server and see.")
+        return Outcome(headline % {"error": answer.error})
+
+    def inspect(self, flow: Flow, wire: Wire, outcome: Outcome) -> None:
+        """Add to `outcome` what the access token itself says. An opaque one says nothing."""
+
+    def call(self, flow: Flow, wire: Wire) -> Outcome:
+        """Use the access token."""
+        raise NotImplementedError
+
+    def revoke(self, flow: Flow, wire: Wire) -> Outcome:
+        """Give the access back."""
+        raise NotImplementedError
+
+    def call_again(self, flow: Flow, wire: Wire) -> Outcome:
+        """Use the access token although it has been given back."""
+        answer = wire.send(self.resource_call(_("The dead token is tried"), flow))
+        return Outcome(
+            _("%(status)s %(error)s: the token is dead.") % {"status": answer.status, "error": answer.error}
+            if answer.status == 401
+            else _("The token still works. It should not."),
+            answer.status == 401,
+        )
+
+    def resource_call(self, title: str, flow: Flow) -> Call:
+        """Return the request that the access token opens."""
+        raise NotImplementedError
+
+    def refresh(self, flow: Flow, wire: Wire) -> Outcome:
+        """Get a new pair of tokens for the refresh token (RFC 6749 section 6)."""
+        answer = wire.send(self.refresh_call(flow))
+        if not answer.is_success or answer.document is None:
+            return _refused(answer)
+        self._keep_tokens(flow, answer.document)
+        return Outcome(_("A new pair; the old one is dead."), facts=_token_facts(answer.document))
+
+    def refresh_call(self, flow: Flow) -> Call:
+        body = {"grant_type": "refresh_token", **self._credentials(), "refresh_token": flow.refresh_token}
+        title = _("The refresh token is exchanged for a new pair")
+        return Call(title, "POST", self.token_path, body=body, encoding=self.token_encoding)
+
+    def _exchange_call(self, title: str, flow: Flow) -> Call:
+        body = {
+            "grant_type": "authorization_code",
+            **self._credentials(),
+            "redirect_uri": flow.redirect_uri,
+            "code": flow.code,
+            "code_verifier": flow.verifier,
+        }
+        return Call(title, "POST", self.token_path, body=body, encoding=self.token_encoding)
+
+    def _credentials(self) -> dict[str, str]:
+        return {"client_id": self.client_id, "client_secret": self.client_secret}
+
+    def _keep_tokens(self, flow: Flow, tokens: dict[str, Any]) -> None:
+        flow.access_token = str(tokens.get("access_token", ""))
+        flow.refresh_token = str(tokens.get("refresh_token", ""))
+        flow.is_ended = False
+
+
+class RefreshingPartner(Partner):
+    """A partner whose programme has refresh tokens and a resource endpoint of ours."""
+
+    resource_path: ClassVar[str]
+    resource_query: ClassVar[dict[str, str]] = {}
+    revocation_path: ClassVar[str]
+
+    def call(self, flow: Flow, wire: Wire) -> Outcome:
+        answer = wire.send(self.resource_call(_("The server is asked about the user"), flow))
+        if not answer.is_success or answer.document is None:
+            return _refused(answer)
+        return Outcome(_("This is what the user shared."), facts=list(self.describe(answer.document)))
+
+    def describe(self, document: dict[str, Any]) -> Iterable[Fact]:
+        """Return what the resource endpoint's answer says, in words."""
+        raise NotImplementedError
+
+    def resource_call(self, title: str, flow: Flow) -> Call:
+        return Call(title, "GET", self.resource_path, query=self.resource_query, bearer=flow.access_token)
+
+    def revoke(self, flow: Flow, wire: Wire) -> Outcome:
+        """Give the refresh token back; its access tokens go with it (RFC 7009 2.1)."""
+        answer = wire.send(self.revocation_call(flow))
+        flow.is_ended = answer.is_success
+        return Outcome(_("Revoked.")) if answer.is_success else _refused(answer)
+
+    def revocation_call(self, flow: Flow) -> Call:
+        body = {**self._credentials(), "token": flow.refresh_token, "token_type_hint": "refresh_token"}
+        return Call(_("The tokens are given back"), "POST", self.revocation_path, body=body)
+
+
+CONNECT = Step(
+    "connect",
+    _lazy("Ask the user"),
+    _lazy(
+        "We send the browser to the authorization server and say who we are, where to come back to, and a random "
+        "state that only this browser's return can carry."
+    ),
+    _lazy("Connect my account"),
+)
+RECEIVE = Step(
+    "receive",
+    _lazy("Welcome the browser back"),
+    _lazy("Allow brings a code, Deny an error. Before we believe either we compare state and issuer."),
+)
+EXCHANGE = Step(
+    "exchange",
+    _lazy("Exchange the code"),
+    _lazy("Our server hands in the code, its secret and the PKCE verifier. The code works once, for a minute."),
+    _lazy("Exchange the code"),
+)
+
+
+def checked_call(label: str, *, passed: bool) -> Check:
+    return Check(label, passed)
+
+
+def show_instant(seconds: Any) -> str:
+    """Return a NumericDate (RFC 7519 section 2) for people, and as it stands in the token."""
+    return f"{datetime.fromtimestamp(int(seconds), UTC):%-d %b %Y, %H:%M:%S} UTC ({seconds})"
+
+
+def show_claims(claims: dict[str, Any]) -> Iterable[Fact]:
+    """Return a token's claims; the instants readably."""
+    for name, value in claims.items():
+        yield Fact(name, show_instant(value) if name in {"iat", "nbf", "exp"} else show_value(value))
+
+
+def show_value(value: Any) -> str:
+    """Return a JSON value as a person writes it."""
+    if value is None:
+        return "—"
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if isinstance(value, list):
+        return ", ".join(show_value(item) for item in value) or _("none")
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {show_value(item)}" for name, item in value.items())
+    return str(value)
+
+
+def _token_facts(tokens: dict[str, Any]) -> list[Fact]:
+    return [
+        Fact(name, mask(str(value)) if name.endswith("_token") else _show_lifetime(name, value))
+        for name, value in tokens.items()
+    ]
+
+
+def _show_lifetime(name: str, value: Any) -> str:
+    if name != "expires_in":
+        return show_value(value)
+    days, seconds = divmod(int(value), 86_400)
+    span = _("%(days)s days") % {"days": days} if days else _("%(hours)s hours") % {"hours": seconds // 3600}
+    return f"{value} ({span})"
+
+
+def _refused(answer: Answer) -> Outcome:
+    description = str((answer.document or {}).get("error_description", ""))
+    facts = [Fact("error_description", description)] if description else []
+    return Outcome(_("Refused: %(status)s %(error)s.") % {"status": answer.status, "error": answer.error}, False, [], facts)
