@@ -43,7 +43,7 @@ class ApplicationModelManager(ApplicationManager.from_queryset(ApplicationQueryS
 class Application(AbstractApplication):
     """An OAuth client: registered by developers, approved by reviewers, authorised by users."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)  # type: ignore[assignment]
     organisation = models.ForeignKey(
         Organisation, on_delete=models.PROTECT, related_name="applications", verbose_name=_("organisation")
     )
@@ -70,9 +70,7 @@ class Application(AbstractApplication):
     def save(self, *args: Any, **kwargs: Any) -> None:
         # The profile decides the grant type as well: one fact, kept where DOT looks for it.
         is_service = self.profile == Profile.SERVICE
-        self.authorization_grant_type = (
-            self.GRANT_CLIENT_CREDENTIALS if is_service else self.GRANT_AUTHORIZATION_CODE
-        )
+        self.authorization_grant_type = self.GRANT_CLIENT_CREDENTIALS if is_service else self.GRANT_AUTHORIZATION_CODE
         super().save(*args, **kwargs)
 
     @property
@@ -113,9 +111,7 @@ class RequestedScope(models.Model):
     class Meta:
         verbose_name = _("requested scope")
         verbose_name_plural = _("requested scopes")
-        constraints = [
-            models.UniqueConstraint(fields=["application", "scope"], name="one_row_per_requested_scope")
-        ]
+        constraints = [models.UniqueConstraint(fields=["application", "scope"], name="one_row_per_requested_scope")]
 
     def __str__(self) -> str:
         return self.scope

@@ -1,10 +1,9 @@
 """What may be told about a user, in the programmes' own shapes."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from allauth.account.models import EmailAddress
-from django.utils import timezone
 
 from apps.accounts.data_points import BY_KEY
 from apps.accounts.models import ProfileValue, User
@@ -83,11 +82,7 @@ def _describe_membership(membership: Membership) -> dict[str, Any]:
 
 
 def _instant(value: datetime | None) -> str | None:
-    return (
-        timezone.localtime(value, timezone=timezone.get_fixed_timezone(0)).strftime("%Y-%m-%d %H:%M:%S")
-        if value
-        else None
-    )
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if value else None
 
 
 def _day(value: date | None) -> str | None:

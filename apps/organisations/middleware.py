@@ -7,9 +7,10 @@ from apps.organisations.models import Organisation
 
 
 def host_of(request: HttpRequest) -> str:
-    """Return the request's host name without the port, in lower case. Raises DisallowedHost."""
+    """Return the request's host name without the port or a root dot, in lower case. Raises DisallowedHost."""
     host = request.get_host().lower()
-    return host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    return name.removesuffix(".")
 
 
 def find_organisation(request: HttpRequest) -> Organisation:
@@ -17,6 +18,12 @@ def find_organisation(request: HttpRequest) -> Organisation:
     organisation = Organisation.objects.at_host(host_of(request))
     if organisation is None:
         raise Organisation.DoesNotExist("No default organisation: run manage.py create_organisation.")
+    return organisation
+
+
+def organisation_of(request: HttpRequest) -> Organisation:
+    """Return the organisation that the middleware has put on the request."""
+    organisation: Organisation = request.organisation  # type: ignore[attr-defined]
     return organisation
 
 

@@ -21,7 +21,8 @@ def served_at(host: str, organisation: str) -> models.Q:
     """
     own = models.Q(**{f"{organisation}__domain": host})
     is_default = models.Q(**{f"{organisation}__is_default": True})
-    return own | (is_default & ~models.Exists(Organisation.objects.filter(domain=host)))
+    is_nobodys = models.Q(~models.Exists(Organisation.objects.filter(domain=host)))
+    return own | (is_default & is_nobodys)
 
 
 class OrganisationQuerySet(models.QuerySet["Organisation"]):

@@ -13,7 +13,7 @@ _REFUSAL = "The access token is missing, unknown, expired or revoked."
 class BearerAuthentication(BaseAuthentication):
     """Authenticates the user of an access token (RFC 6750 2.1, the header only).
 
-    `request.auth` is the access token's row, its `scope` what it may still do.
+    `request.auth` is the selectors.PresentedToken.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, Any]:

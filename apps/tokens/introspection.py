@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from oauth2_provider.models import AccessToken
-
 from apps.accounts.models import User
+from apps.connections.models import Connection
 from apps.developers.models import Application
 from apps.tokens import selectors
 from apps.tokens.issuing import PREFIXES, refresh_token_expiry
@@ -21,10 +20,10 @@ def describe_token(token: str, *, caller: Application, host: str) -> dict[str, A
     """
     if token.startswith(PREFIXES["refresh"]):
         return _describe_refresh_token(token, caller=caller)
-    row = selectors.find_access_token(token, host=host)
-    if row is None or not _may_see(caller, row.application):
+    presented = selectors.find_access_token(token, host=host)
+    if presented is None or not _may_see(caller, presented.application):
         return INACTIVE
-    return _describe_access_token(row)
+    return _describe_access_token(presented)
 
 
 def _may_see(caller: Application, owner: Application) -> bool:
@@ -33,28 +32,28 @@ def _may_see(caller: Application, owner: Application) -> bool:
     return INTROSPECT_SCOPE in caller.scopes and owner.organisation_id == caller.organisation_id
 
 
-def _describe_access_token(row: AccessToken) -> dict[str, Any]:
+def _describe_access_token(presented: selectors.PresentedToken) -> dict[str, Any]:
+    row = presented.row
     response: dict[str, Any] = {
         "active": True,
         "token_type": "Bearer",
-        "client_id": row.application.client_id,
-        "scope": row.scope,
+        "client_id": presented.application.client_id,
+        "scope": " ".join(presented.scopes),
         "iat": int(row.created.timestamp()),
-        "iss": row.application.organisation.issuer,
+        "iss": presented.application.organisation.issuer,
     }
     if row.expires - row.created < NEVER:
         response["exp"] = int(row.expires.timestamp())
-    if row.user is not None:
-        response |= _describe_user(row.user)
-        response["receipthero_id"] = str(row.family.connection_id)
+    if presented.user is not None and presented.connection is not None:
+        response |= _describe_connection(presented.user, presented.connection)
     return response
 
 
 def _describe_refresh_token(token: str, *, caller: Application) -> dict[str, Any]:
-    row = selectors.find_live_refresh_token(token)
-    if row is None or not _may_see(caller, row.application):
+    found = selectors.find_live_refresh_token(token)
+    if found is None or not _may_see(caller, found[0].application):
         return INACTIVE
-    family = row.access_token.family
+    row, family = found
     scopes = selectors.effective_scopes(family.scope, family.connection, row.application)
     return {
         "active": True,
@@ -62,10 +61,9 @@ def _describe_refresh_token(token: str, *, caller: Application) -> dict[str, Any
         "scope": " ".join(scopes),
         "iat": int(row.created.timestamp()),
         "exp": int(refresh_token_expiry(row).timestamp()),
-        **_describe_user(row.user),
-        "receipthero_id": str(family.connection_id),
+        **_describe_connection(row.user, family.connection),
     }
 
 
-def _describe_user(user: User) -> dict[str, str]:
-    return {"sub": str(user.pk), "username": user.username}
+def _describe_connection(user: User, connection: Connection) -> dict[str, str]:
+    return {"sub": str(user.pk), "username": user.username, "receipthero_id": str(connection.pk)}

@@ -1,6 +1,7 @@
 """Reading the parameters of a request: strictly, and with an error that names what is wrong."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from urllib.parse import parse_qsl
@@ -38,6 +39,11 @@ def is_clean(value: str) -> bool:
     return "\x00" not in value
 
 
+def printable(name: str) -> str:
+    """Return a parameter's name in the characters that an error_description may have (RFC 6749 5.2)."""
+    return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", name[:50])
+
+
 def read_parameters(request: HttpRequest, *, known: Iterable[str]) -> dict[str, str]:
     """Return the body's parameters of the names in `known`; others are ignored (RFC 6749 3.2).
 
@@ -49,10 +55,10 @@ def read_parameters(request: HttpRequest, *, known: Iterable[str]) -> dict[str, 
         raise errors.InvalidRequestError(description="Too many parameters.")
     for name, value in pairs:
         if not is_clean(name) or not is_clean(value):
-            printable = name.encode("ascii", "backslashreplace").decode().replace("\x00", "\\0")
-            raise errors.InvalidRequestError(description=f"Malformed value of parameter {printable}.")
+            raise errors.InvalidRequestError(description=f"Malformed value of parameter {printable(name)}.")
     if repeated := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
-        raise errors.InvalidRequestError(description=f"Repeated parameter: {', '.join(sorted(repeated))}.")
+        names = ", ".join(sorted(printable(name) for name in repeated))
+        raise errors.InvalidRequestError(description=f"Repeated parameter: {names}.")
     wanted = set(known)
     return {name: value for name, value in pairs if name in wanted and value}
 
@@ -66,7 +72,8 @@ def read_query(request: HttpRequest, *, known: Iterable[str]) -> tuple[dict[str,
     wanted = set(known)
     values: dict[str, str] = {}
     bad: list[str] = []
-    query = request.META.get("QUERY_STRING", "")
+    # A WSGI string holds bytes; the ones that should have been percent-encoded are taken for UTF-8.
+    query = request.META.get("QUERY_STRING", "").encode("latin-1", "replace").decode("utf-8", "surrogateescape")
     for name, value in parse_qsl(query, keep_blank_values=True, errors="surrogateescape"):
         if name not in wanted:
             continue
@@ -78,7 +85,10 @@ def read_query(request: HttpRequest, *, known: Iterable[str]) -> tuple[dict[str,
 
 
 def _read_pairs(request: HttpRequest) -> Pairs:
-    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_LENGTH:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not length.isdecimal():
+        raise errors.InvalidRequestError(description="Content-Length is not a number.")
+    if int(length) > MAX_BODY_LENGTH:
         raise BodyTooLongError(description=f"The body is longer than {MAX_BODY_LENGTH} bytes.")
     readers = {
         "application/x-www-form-urlencoded": _read_form,
@@ -108,10 +118,11 @@ def _read_form(request: HttpRequest) -> Pairs:
 def _read_multipart(request: HttpRequest) -> Pairs:
     try:
         fields, files = request.POST, request.FILES
-    except (MultiPartParserError, SuspiciousOperation, UnicodeError, ValueError) as error:
+    # LookupError: a charset that is none for text.
+    except (MultiPartParserError, SuspiciousOperation, LookupError, ValueError) as error:
         raise errors.InvalidRequestError(description="The body is not multipart/form-data.") from error
     if files:
-        raise errors.InvalidRequestError(description=f"Parameter {next(iter(files))} is a file.")
+        raise errors.InvalidRequestError(description=f"Parameter {printable(next(iter(files)))} is a file.")
     return [(name, str(value)) for name, values in fields.lists() for value in values]
 
 
@@ -125,5 +136,5 @@ def _read_json(request: HttpRequest) -> Pairs:
         raise errors.InvalidRequestError(description="The JSON body must be an object.")
     for name, value in document:
         if not isinstance(value, str):
-            raise errors.InvalidRequestError(description=f"Parameter {name[:50]} must be a string.")
+            raise errors.InvalidRequestError(description=f"Parameter {printable(name)} must be a string.")
     return document

@@ -1,9 +1,12 @@
 """Reads that several endpoints share: what a presented token is, and what it may still do."""
 
+from dataclasses import dataclass
+
 from django.db import models
 from django.utils import timezone
 from oauth2_provider.models import AccessToken, RefreshToken
 
+from apps.accounts.models import User
 from apps.connections.models import Connection
 from apps.developers.models import Application
 from apps.organisations.models import served_at
@@ -19,49 +22,67 @@ def effective_scopes(scope: str, connection: Connection | None, application: App
     return [name for name in scope.split() if name in allowed]
 
 
-def find_access_token(token: str, *, host: str) -> AccessToken | None:
+@dataclass(frozen=True)
+class PresentedToken:
+    """A stored access token that somebody has presented, and what belongs to it."""
+
+    row: AccessToken
+    application: Application
+    #: None for a service's own token, which belongs to no user.
+    user: User | None
+    family: TokenFamily | None
+    #: What it may still do.
+    scopes: list[str]
+
+    @property
+    def connection(self) -> Connection | None:
+        return self.family.connection if self.family else None
+
+    @property
+    def is_usable(self) -> bool:
+        """Say whether it opens anything: an approved application's, and an active user's who is still connected."""
+        if not self.application.is_approved:
+            return False
+        if self.user is None:
+            return True
+        is_connected = self.family is not None and not self.family.revoked_at and self.family.connection.is_active
+        return self.user.is_active and is_connected
+
+
+def find_access_token(token: str, *, host: str) -> PresentedToken | None:
     """Return the usable access token, with its application, user and connection, in one query.
 
-    Its `scope` is what it may still do. None when it is unknown, expired or revoked, when it belongs to another
-    organisation than `host`'s, or when its user or application is suspended.
+    None when it is unknown, expired or revoked, when it belongs to another organisation than `host`'s, or when
+    its user or application is suspended.
     """
-    row = find_token_to_revoke(token, host=host)
-    if row is None or not row.application.is_approved:
-        return None
-    family = family_of(row)
-    if row.user is not None and (
-        not row.user.is_active or family is None or family.revoked_at or not family.connection.is_active
-    ):
-        return None
-    row.scope = " ".join(effective_scopes(row.scope, family and family.connection, row.application))
-    return row
+    presented = find_token_to_revoke(token, host=host)
+    return presented if presented and presented.is_usable else None
 
 
-def find_token_to_revoke(token: str, *, host: str) -> AccessToken | None:
+def find_token_to_revoke(token: str, *, host: str) -> PresentedToken | None:
     """Return the stored, unexpired access token, whoever is suspended: giving up access is always possible."""
     row = (
         AccessToken.objects.select_related("application__organisation", "user", "family__connection")
         .filter(served_at(host, "application__organisation"), token_checksum=hash_token(token))
         .first()
     )
-    return None if row is None or row.is_expired() else row
+    if row is None or row.application is None or row.is_expired():
+        return None
+    family: TokenFamily | None = getattr(row, "family", None)
+    scopes = effective_scopes(row.scope, family.connection if family else None, row.application)
+    return PresentedToken(row=row, application=row.application, user=row.user, family=family, scopes=scopes)
 
 
-def find_live_refresh_token(token: str) -> RefreshToken | None:
+def find_live_refresh_token(token: str) -> tuple[RefreshToken, TokenFamily] | None:
     """Return the usable refresh token with its application, user and connection, in one query."""
     row = (
         RefreshToken.objects.select_related("application", "user", "access_token__family__connection")
-        .filter(token_checksum=hash_token(token), revoked__isnull=True, access_token__isnull=False)
+        .filter(token_checksum=hash_token(token), revoked__isnull=True)
         .first()
     )
-    if row is None or not row.application.is_approved or not row.user.is_active:
+    if row is None or row.access_token is None or not row.application.is_approved or not row.user.is_active:
         return None
-    return row if timezone.now() < refresh_token_expiry(row) else None
-
-
-def family_of(access_token: AccessToken) -> TokenFamily | None:
-    """Return the family that an access token belongs to; a service's token belongs to none."""
-    return getattr(access_token, "family", None)
+    return (row, row.access_token.family) if timezone.now() < refresh_token_expiry(row) else None
 
 
 def find_refresh_token(token: str) -> tuple[RefreshToken, TokenFamily] | None:
@@ -71,7 +92,7 @@ def find_refresh_token(token: str) -> tuple[RefreshToken, TokenFamily] | None:
         .order_by(models.F("revoked").desc(nulls_first=True))
         .first()
     )
-    if row is None:
+    if row is None or row.token_family is None:
         return None
     family = TokenFamily.objects.select_related("connection__user", "access_token").filter(id=row.token_family).first()
     return (row, family) if family else None

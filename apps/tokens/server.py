@@ -25,7 +25,9 @@ from apps.tokens.validator import Validator
 
 MAX_STATE_LENGTH = 4096
 # BASE64URL of a SHA-256: always 43 characters (RFC 7636 4.2).
-_S256_CHALLENGE = re.compile(r"^[A-Za-z0-9_-]{43}$")
+_S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+# RFC 7636 4.1: long enough that nobody guesses it.
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 def check_authorization_request(request: Request) -> dict[str, Any]:
@@ -43,12 +45,12 @@ def check_authorization_request(request: Request) -> dict[str, Any]:
     request.response_type = request.response_type or "code"
     if request.response_type != "code":
         raise errors.UnsupportedResponseTypeError(request=request)
-    if request.code_challenge is None and request.code_challenge_method is not None:
+    if request.code_challenge is None and (request.code_challenge_method is not None or request.client.is_public):
         raise errors.InvalidRequestError(description="Missing code_challenge parameter.", request=request)
     if (
         request.code_challenge is not None
         and request.code_challenge_method == "S256"
-        and not _S256_CHALLENGE.match(request.code_challenge)
+        and not _S256_CHALLENGE.fullmatch(request.code_challenge)
     ):
         raise errors.InvalidRequestError(description="code_challenge is not a base64url SHA-256.", request=request)
     return {}
@@ -56,6 +58,8 @@ def check_authorization_request(request: Request) -> dict[str, Any]:
 
 def is_s256_challenge_of(verifier: str, challenge: str) -> bool:
     """Say, in constant time, whether `challenge` was made from `verifier` (RFC 7636 4.6)."""
+    if not _VERIFIER.fullmatch(verifier):
+        return False
     digest = hashlib.sha256(verifier.encode()).digest()
     return hmac.compare_digest(base64.urlsafe_b64encode(digest).rstrip(b"="), challenge.encode())
 
@@ -119,3 +123,5 @@ class AuthorizationServer(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint
             raise errors.InvalidRequestError(description="Missing grant_type parameter.", request=request)
         if request.grant_type not in self.grant_types:
             raise errors.UnsupportedGrantTypeError(request=request)
+        if request.grant_type == "refresh_token" and not request.refresh_token:
+            raise errors.InvalidRequestError(description="Missing refresh_token parameter.", request=request)

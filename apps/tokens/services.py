@@ -17,7 +17,7 @@ from apps.tokens import keys
 from apps.tokens.issuing import PREFIXES, hash_token
 from apps.tokens.models import Grant, SigningKey, TokenFamily
 from apps.tokens.profiles import PROFILES
-from apps.tokens.selectors import family_of
+from apps.tokens.selectors import PresentedToken
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def revoke_token(*, token: str, application: Application) -> None:
     checksum = hash_token(token)
     if token.startswith(PREFIXES["refresh"]):
         row = RefreshToken.objects.filter(token_checksum=checksum, application=application).first()
-        if row is not None:
+        if row is not None and row.token_family is not None:
             revoke_family(family_id=row.token_family)
         return
     access_token = (
@@ -73,15 +73,14 @@ def end_connection(*, connection: Connection, reason: EndReason) -> bool:
     return bool(ended)
 
 
-def end_with_token(*, access_token: AccessToken, reason: EndReason) -> bool:
+def end_with_token(*, token: PresentedToken, reason: EndReason) -> bool:
     """End what an access token stands for: its connection, or just itself if it is a service's.
 
     Returns False if it had been ended before.
     """
-    family = family_of(access_token)
-    if family is None:
-        return bool(AccessToken.objects.filter(pk=access_token.pk).delete()[0])
-    return end_connection(connection=family.connection, reason=reason)
+    if token.connection is None:
+        return bool(AccessToken.objects.filter(pk=token.row.pk).delete()[0])
+    return end_connection(connection=token.connection, reason=reason)
 
 
 @transaction.atomic
@@ -96,7 +95,8 @@ def change_scopes(*, connection: Connection, scopes: Iterable[str]) -> bool:
     if row is None:
         return False
     chosen = [scope for scope in connection.application.scopes if scope in wanted]
-    if set(chosen) == set(row.scopes):
+    # A scope that the application has given up meanwhile is no change of the user's.
+    if set(chosen) == set(row.scopes) & set(connection.application.scopes):
         return False
     row.scopes = chosen
     row.save(update_fields=["scopes", "changed_at"])

@@ -29,12 +29,14 @@ WITH spent AS (
 ), access AS (
     INSERT INTO oauth2_provider_accesstoken
         (user_id, application_id, token, token_checksum, expires, scope, resource, created, updated)
-    SELECT user_id, application_id, '', %(access)s::text, %(expires)s, %(scope)s::text, '[]'::jsonb, %(now)s, %(now)s FROM spent
+    SELECT user_id, application_id, '', %(access)s::text, %(expires)s, %(scope)s::text, '[]'::jsonb, %(now)s, %(now)s
+    FROM spent
     RETURNING id
 ), refresh AS (
     INSERT INTO oauth2_provider_refreshtoken
         (user_id, application_id, token, token_checksum, access_token_id, token_family, resource, created, updated)
-    SELECT spent.user_id, spent.application_id, '', %(refresh)s::text, access.id, %(family)s, '[]'::jsonb, %(now)s, %(now)s
+    SELECT spent.user_id, spent.application_id, '', %(refresh)s::text, access.id, %(family)s,
+           '[]'::jsonb, %(now)s, %(now)s
     FROM spent, access WHERE %(refresh)s::text IS NOT NULL
 )
 INSERT INTO tokens_tokenfamily (id, connection_id, access_token_id, scope, created_at)
@@ -65,12 +67,15 @@ WITH used AS (
     INSERT INTO oauth2_provider_accesstoken
         (user_id, application_id, source_refresh_token_id, token, token_checksum, expires, scope, resource,
          created, updated)
-    SELECT user_id, application_id, id, '', %(access)s::text, %(expires)s, %(scope)s::text, '[]'::jsonb, %(now)s, %(now)s FROM spent
+    SELECT user_id, application_id, id, '', %(access)s::text, %(expires)s, %(scope)s::text,
+           '[]'::jsonb, %(now)s, %(now)s
+    FROM spent
     RETURNING id
 ), refresh AS (
     INSERT INTO oauth2_provider_refreshtoken
         (user_id, application_id, token, token_checksum, access_token_id, token_family, resource, created, updated)
-    SELECT spent.user_id, spent.application_id, '', %(refresh)s::text, access.id, %(family)s, '[]'::jsonb, %(now)s, %(now)s
+    SELECT spent.user_id, spent.application_id, '', %(refresh)s::text, access.id, %(family)s,
+           '[]'::jsonb, %(now)s, %(now)s
     FROM spent, access
 )
 UPDATE tokens_tokenfamily f SET access_token_id = access.id FROM access WHERE f.id = %(family)s

@@ -11,7 +11,6 @@ from typing import Any
 from django.utils import timezone
 from oauth2_provider.models import AccessToken
 from oauth2_provider.oauth2_validators import OAuth2Validator
-from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749 import errors
 
 from apps.connections.models import Connection
@@ -27,6 +26,7 @@ from apps.tokens.issuing import (
     successor_seed,
 )
 from apps.tokens.models import Grant
+from apps.tokens.requests import OAuthRequest
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Validator(OAuth2Validator):
 
     # --- the client ---------------------------------------------------------------------------------
 
-    def _load_application(self, client_id: str | None, request: Request) -> Application | None:
+    def _load_application(self, client_id: str | None, request: OAuthRequest) -> Application | None:
         """Return the application of that client id at the request's host; cached on the request."""
         if isinstance(request.client, Application) and request.client.client_id == client_id:
             return request.client
@@ -53,17 +53,24 @@ class Validator(OAuth2Validator):
             )
         return request.client
 
-    def _extract_basic_auth(self, request: Request) -> str | None:
+    def _extract_basic_auth(self, request: OAuthRequest) -> str | None:
         """Return the credentials of a Basic header; the scheme's case does not matter (RFC 9110 11.1)."""
         scheme, _, credentials = request.headers.get("HTTP_AUTHORIZATION", "").partition(" ")
-        return credentials.strip() if scheme.lower() == "basic" else None
+        if scheme.lower() != "basic":
+            return None
+        # Base64 is ASCII; what is not is taken for credentials that nobody has.
+        return credentials.strip() if credentials.isascii() else ""
 
-    def client_authentication_required(self, request: Request, *args: Any, **kwargs: Any) -> bool:
+    def _check_secret(self, provided_secret: str, stored_secret: str) -> bool:
+        """Compare with the stored hash; an empty secret is never right, whatever is stored."""
+        return bool(provided_secret) and bool(super()._check_secret(provided_secret, stored_secret))
+
+    def client_authentication_required(self, request: OAuthRequest, *args: Any, **kwargs: Any) -> bool:
         if self._extract_basic_auth(request) is None and not request.client_id:
             raise errors.InvalidRequestError(description="Missing client_id parameter.", request=request)
         return super().client_authentication_required(request, *args, **kwargs)
 
-    def authenticate_client(self, request: Request, *args: Any, **kwargs: Any) -> bool:
+    def authenticate_client(self, request: OAuthRequest, *args: Any, **kwargs: Any) -> bool:
         """Authenticate by the Basic header if there is one, else by the body; never by both (RFC 6749 2.3)."""
         if self._extract_basic_auth(request) is None:
             if not request.client_id:
@@ -83,7 +90,7 @@ class Validator(OAuth2Validator):
         request.client_id = request.client.client_id
         return True
 
-    def validate_client_id(self, client_id: str, request: Request, *args: Any, **kwargs: Any) -> bool:
+    def validate_client_id(self, client_id: str, request: OAuthRequest, *args: Any, **kwargs: Any) -> bool:
         """Find the application that is to be authorised. Raises ApplicationNotApprovedError."""
         application = self._load_application(client_id, request)
         if application is None:
@@ -93,23 +100,23 @@ class Validator(OAuth2Validator):
         return True
 
     def validate_response_type(
-        self, client_id: str, response_type: str, client: Application, request: Request, *args: Any, **kwargs: Any
+        self, client_id: str, response_type: str, client: Application, request: OAuthRequest, *args: Any, **kwargs: Any
     ) -> bool:
         return "authorization_code" in profile_of(client).grant_types
 
     def validate_grant_type(
-        self, client_id: str, grant_type: str, client: Application, request: Request, *args: Any, **kwargs: Any
+        self, client_id: str, grant_type: str, client: Application, request: OAuthRequest, *args: Any, **kwargs: Any
     ) -> bool:
         """Say whether the profile has that grant; an application that is not approved has none."""
         return request.client.is_approved and grant_type in profile_of(request.client).grant_types
 
-    def is_pkce_required(self, client_id: str, request: Request) -> bool:
+    def is_pkce_required(self, client_id: str, request: OAuthRequest) -> bool:
         """Require PKCE of public clients (RFC 9700 2.1.1)."""
         return bool(request.client.is_public)
 
     # --- the authorization code ---------------------------------------------------------------------
 
-    def _create_authorization_code(self, request: Request, code: dict[str, str], expires: Any = None) -> Grant:
+    def _create_authorization_code(self, request: OAuthRequest, code: dict[str, str], expires: Any = None) -> Grant:
         """Store the code's hash with everything that redeeming it will need."""
         return Grant.objects.create(
             code=hash_token(code["code"]),
@@ -127,7 +134,7 @@ class Validator(OAuth2Validator):
         )
 
     def validate_code(
-        self, client_id: str, code: str, client: Application, request: Request, *args: Any, **kwargs: Any
+        self, client_id: str, code: str, client: Application, request: OAuthRequest, *args: Any, **kwargs: Any
     ) -> bool:
         """Find the code and keep its row on the request; a code presented again ends what it issued."""
         grant = (
@@ -144,19 +151,22 @@ class Validator(OAuth2Validator):
             return False  # RFC 9700 4.8.2: a downgrade, or a code from elsewhere
         if grant.has_redirect_uri and not request.redirect_uri:
             raise errors.InvalidRequestError(description="Missing redirect_uri parameter.", request=request)
+        if grant.code_challenge and not request.code_verifier:
+            raise errors.InvalidRequestError(description="Missing code_verifier parameter.", request=request)
         request.grant = grant
         request.connection = grant.connection
         request.user = grant.user
-        request.scopes = grant.scope.split()
+        # What the user or the developers have taken back since is not issued (CONTRACT section 7).
+        request.scopes = selectors.effective_scopes(grant.scope, grant.connection, client)
         return True
 
-    def get_code_challenge(self, code: str, request: Request) -> str | None:
+    def get_code_challenge(self, code: str, request: OAuthRequest) -> str | None:
         return request.grant.code_challenge or None
 
-    def get_code_challenge_method(self, code: str, request: Request) -> str | None:
+    def get_code_challenge_method(self, code: str, request: OAuthRequest) -> str | None:
         return request.grant.code_challenge_method or None
 
-    def get_default_redirect_uri(self, client_id: str, request: Request, *args: Any, **kwargs: Any) -> str:
+    def get_default_redirect_uri(self, client_id: str, request: OAuthRequest, *args: Any, **kwargs: Any) -> str:
         grant: Grant | None = getattr(request, "grant", None)
         return grant.redirect_uri if grant else super().get_default_redirect_uri(client_id, request)
 
@@ -166,7 +176,7 @@ class Validator(OAuth2Validator):
         code: str,
         redirect_uri: str,
         client: Application,
-        request: Request | None = None,
+        request: OAuthRequest | None = None,
         *args: Any,
         **kwargs: Any,
     ) -> bool:
@@ -178,14 +188,14 @@ class Validator(OAuth2Validator):
         return True
 
     def invalidate_authorization_code(
-        self, client_id: str, code: str, request: Request, *args: Any, **kwargs: Any
+        self, client_id: str, code: str, request: OAuthRequest, *args: Any, **kwargs: Any
     ) -> None:
         """Nothing: the statement that stored the tokens has spent the code."""
 
     # --- the refresh token --------------------------------------------------------------------------
 
     def validate_refresh_token(
-        self, refresh_token: str, client: Application, request: Request, *args: Any, **kwargs: Any
+        self, refresh_token: str, client: Application, request: OAuthRequest, *args: Any, **kwargs: Any
     ) -> bool:
         """Find the refresh token and keep it on the request, ready to be rotated or honestly retried."""
         found = selectors.find_refresh_token(refresh_token)
@@ -206,23 +216,21 @@ class Validator(OAuth2Validator):
             return self._is_honest_retry(request)
         return True
 
-    def _is_honest_retry(self, request: Request) -> bool:
+    def _is_honest_retry(self, request: OAuthRequest) -> bool:
         """Say whether a spent refresh token is the same request once more; if not, end its family.
 
         Honest: within the window, its successor unused, and asking for the same. Then `issued_at` is the
         rotation's, so that the issuance, and with it every token, comes out the same.
         """
         row, family = request.presented_refresh_token, request.family
-        successor: AccessToken | None = (
-            AccessToken.objects.select_related("refresh_token").filter(source_refresh_token=row).first()
-        )
-        is_honest = (
-            timezone.now() - row.revoked < HONEST_RETRY_WINDOW
-            and successor is not None
-            and successor.refresh_token.revoked is None
-            and (not request.scope or set(request.scope.split()) == set(successor.scope.split()))
-        )
-        if not is_honest:
+        successor = AccessToken.objects.select_related("refresh_token").filter(source_refresh_token=row).first()
+        if (
+            row.revoked is None
+            or timezone.now() - row.revoked > HONEST_RETRY_WINDOW
+            or successor is None
+            or successor.refresh_token.revoked is not None
+            or (request.scope and set(request.scope.split()) != set(successor.scope.split()))
+        ):
             services.revoke_family(family_id=family.pk)
             log.warning("refresh token replayed: family %s of application %s ended", family.pk, row.application_id)
             return False
@@ -230,7 +238,7 @@ class Validator(OAuth2Validator):
         request.retried_scope = successor.scope
         return True
 
-    def get_original_scopes(self, refresh_token: str, request: Request, *args: Any, **kwargs: Any) -> list[str]:
+    def get_original_scopes(self, refresh_token: str, request: OAuthRequest, *args: Any, **kwargs: Any) -> list[str]:
         """Return what the refresh token may still ask for, after the user's and the developers' narrowing.
 
         A list: oauthlib would read an empty string as one scope with an empty name.
@@ -241,7 +249,7 @@ class Validator(OAuth2Validator):
 
     # --- tokens ---------------------------------------------------------------------------------------
 
-    def save_bearer_token(self, token: dict[str, Any], request: Request, *args: Any, **kwargs: Any) -> None:
+    def save_bearer_token(self, token: dict[str, Any], request: OAuthRequest, *args: Any, **kwargs: Any) -> None:
         """Store the tokens just made and leave in `token` what the profile sends.
 
         Raises InvalidGrantError when another request has spent the code or refresh token meanwhile.
@@ -257,7 +265,7 @@ class Validator(OAuth2Validator):
         token.clear()
         token.update(response)
 
-    def _store_for_code(self, token: dict[str, Any], request: Request) -> None:
+    def _store_for_code(self, token: dict[str, Any], request: OAuthRequest) -> None:
         issuance = issuance_of(request)
         stored = storage.spend_code(
             grant=request.grant,
@@ -271,7 +279,7 @@ class Validator(OAuth2Validator):
             services.end_replayed_code(grant=request.grant)
             raise errors.InvalidGrantError(request=request)
 
-    def _store_for_refresh(self, token: dict[str, Any], request: Request) -> None:
+    def _store_for_refresh(self, token: dict[str, Any], request: OAuthRequest) -> None:
         if getattr(request, "retried_scope", None) is not None:
             self._repeat(token, request)
             return
@@ -288,7 +296,7 @@ class Validator(OAuth2Validator):
         if not rotated:
             self._repeat_after_lost_race(token, request)
 
-    def _repeat_after_lost_race(self, token: dict[str, Any], request: Request) -> None:
+    def _repeat_after_lost_race(self, token: dict[str, Any], request: OAuthRequest) -> None:
         """Give a request that lost to an equal one the winner's answer, or refuse it like any late one."""
         still_good = self.validate_refresh_token(request.refresh_token, request.client, request)
         if not still_good or getattr(request, "retried_scope", None) is None:
@@ -298,7 +306,7 @@ class Validator(OAuth2Validator):
         token["access_token"] = profile_of(request.client).make_access_token(issuance_of(request))
         self._repeat(token, request)
 
-    def _repeat(self, token: dict[str, Any], request: Request) -> None:
+    def _repeat(self, token: dict[str, Any], request: OAuthRequest) -> None:
         """Check that the access token made again is the stored one; after a key rotation it is replaced.
 
         `expires_in` counts from the first answer.
@@ -312,7 +320,7 @@ class Validator(OAuth2Validator):
         if token["expires_in"] is not None:
             token["expires_in"] -= int((timezone.now() - issuance.issued_at).total_seconds())
 
-    def _store_for_client(self, token: dict[str, Any], request: Request) -> None:
+    def _store_for_client(self, token: dict[str, Any], request: OAuthRequest) -> None:
         issued_at = issuance_of(request).issued_at
         access_token = AccessToken(
             user=None,
@@ -323,18 +331,17 @@ class Validator(OAuth2Validator):
         self._set_token_value(access_token, token["access_token"])
         access_token.save(force_insert=True)
 
-    def validate_bearer_token(self, token: str | None, scopes: list[str], request: Request) -> bool:
+    def validate_bearer_token(self, token: str | None, scopes: list[str], request: OAuthRequest) -> bool:
         """Check a presented access token against the database (CONTRACT sections 5 and 8)."""
-        row = selectors.find_access_token(token, host=request.headers[HOST_NAME]) if token else None
-        if row is None or not row.allow_scopes(scopes):
-            self._set_oauth2_error_on_request(request, row, scopes)
+        presented = selectors.find_access_token(token, host=request.headers[HOST_NAME]) if token else None
+        if presented is None or not set(scopes) <= set(presented.scopes):
             return False
-        request.client, request.user, request.access_token = row.application, row.user, row
-        request.scopes = row.scope.split()
+        request.client, request.user = presented.application, presented.user
+        request.access_token, request.scopes = presented, presented.scopes
         return True
 
     def revoke_token(
-        self, token: str, token_type_hint: str | None, request: Request, *args: Any, **kwargs: Any
+        self, token: str, token_type_hint: str | None, request: OAuthRequest, *args: Any, **kwargs: Any
     ) -> None:
         """End the token with its family, if it is the client's own (RFC 7009 2.1)."""
         services.revoke_token(token=token, application=request.client)

@@ -19,8 +19,9 @@ from oauthlib.oauth2.rfc6749 import errors
 from apps.connections.models import EndReason
 from apps.developers.models import Application
 from apps.developers.scopes import ALL as ALL_SCOPES
-from apps.organisations.middleware import host_of
+from apps.organisations.middleware import host_of, organisation_of
 from apps.tokens import selectors, services
+from apps.tokens.errors import describe_body
 from apps.tokens.introspection import describe_token
 from apps.tokens.keys import public_jwks
 from apps.tokens.parameters import read_parameters
@@ -43,12 +44,11 @@ class ClientEndpoint(OAuthLibMixin, View):
             response = self.answer(request)
         except errors.OAuth2Error as error:
             response = HttpResponse(error.json, status=error.status_code, content_type="application/json")
+        if response.status_code >= 400:
+            response.content = describe_body(response.content)
         if response.status_code == 401:
             self._challenge(request, response)
-        # RFC 6749 5.1
-        response["Cache-Control"] = "no-store"
-        response["Pragma"] = "no-cache"
-        return response
+        return self._uncached(response)
 
     def read(self, request: HttpRequest) -> dict[str, str]:
         return read_parameters(request, known=(*_CLIENT_PARAMETERS, *self.parameters))
@@ -65,8 +65,12 @@ class ClientEndpoint(OAuthLibMixin, View):
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         body = {"error": "invalid_request", "error_description": "Send a POST request."}
-        response = HttpResponseNotAllowed(["POST"], json.dumps(body), content_type="application/json")
+        return self._uncached(HttpResponseNotAllowed(["POST"], json.dumps(body), content_type="application/json"))
+
+    def _uncached(self, response: HttpResponse) -> HttpResponse:
+        # RFC 6749 5.1
         response["Cache-Control"] = "no-store"
+        response["Pragma"] = "no-cache"
         return response
 
 
@@ -89,9 +93,8 @@ class TokenView(ClientEndpoint):
         alias = parameters.pop("redirect_url", None)
         if alias is not None and parameters.setdefault("redirect_uri", alias) != alias:
             raise errors.InvalidRequestError(description="redirect_uri and redirect_url differ.")
-        if parameters.get("grant_type") == "refresh_token" and "refresh_token" not in parameters:
-            if code := parameters.pop("code", None):
-                parameters["refresh_token"] = code
+        if parameters.get("grant_type") == "refresh_token" and "code" in parameters:
+            parameters.setdefault("refresh_token", parameters.pop("code"))
         return parameters
 
     @method_decorator(sensitive_variables())
@@ -151,8 +154,8 @@ class RevokeConnectionView(View):
         if scheme.lower() != "bearer":
             body = {"error": "invalid_token", "error_description": "Send Authorization: Bearer and the token."}
             return self._no_store(JsonResponse(body, status=401, headers={"WWW-Authenticate": "Bearer"}))
-        access_token = selectors.find_token_to_revoke(token.strip(), host=host_of(request))
-        if access_token is None or not services.end_with_token(access_token=access_token, reason=EndReason.PARTNER):
+        presented = selectors.find_token_to_revoke(token.strip(), host=host_of(request))
+        if presented is None or not services.end_with_token(token=presented, reason=EndReason.PARTNER):
             body = {"error": "not_found", "error_description": "No connection has this access token."}
             return self._no_store(JsonResponse(body, status=404))
         return self._no_store(JsonResponse({}))
@@ -173,7 +176,7 @@ class MetadataView(View):
 
         authentication = ["client_secret_basic", "client_secret_post"]
         document = {
-            "issuer": request.organisation.issuer,  # type: ignore[attr-defined]
+            "issuer": organisation_of(request).issuer,
             "authorization_endpoint": address("authorize"),
             "token_endpoint": address("token"),
             "revocation_endpoint": address("revoke-token"),

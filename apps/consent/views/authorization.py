@@ -14,14 +14,16 @@ from oauth2_provider.http import OAuth2ResponseRedirect
 from oauth2_provider.views.base import BaseAuthorizationView
 from oauthlib.oauth2.rfc6749 import errors
 
+from apps.accounts.selectors import signed_in_user
 from apps.connections.models import Connection
 from apps.consent import pending, services
 from apps.consent.forms import ConsentForm
 from apps.consent.selectors import shown_scopes
 from apps.consent.state import PartnerState, read_partner_state
 from apps.developers.models import Application
+from apps.organisations.middleware import organisation_of
 from apps.tokens.backend import append_query
-from apps.tokens.errors import ApplicationNotApprovedError
+from apps.tokens.errors import ApplicationNotApprovedError, describe
 from apps.tokens.issuing import profile_of
 from apps.tokens.parameters import read_query
 from apps.tokens.profiles import TokenProfile
@@ -59,6 +61,8 @@ class AuthorizationView(BaseAuthorizationView):
     authorization: AuthorizationRequest
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if str(request.method).lower() not in self.http_method_names:
+            return self.http_method_not_allowed(request)
         self.oauth2_data: dict[str, Any] = {}
         try:
             self.authorization = self._read_request(request)
@@ -73,18 +77,20 @@ class AuthorizationView(BaseAuthorizationView):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         asked = self.authorization
-        connection = Connection.objects.active().filter(user=request.user, application=asked.application).first()
-        is_remembered = connection is not None and connection.covers(asked.scopes)
-        if is_remembered and "consent" not in asked.prompts and "login" not in asked.prompts:
+        connection = (
+            Connection.objects.active().filter(user=signed_in_user(request), application=asked.application).first()
+        )
+        may_skip = asked.prompts.isdisjoint({"consent", "login"})
+        if connection is not None and connection.covers(asked.scopes) and may_skip:
             return self._send_code(connection, asked.scopes)
         if "none" in asked.prompts:
             return self._send_error(errors.ConsentRequired(state=asked.state))
         if "login" in asked.prompts:
-            return redirect(self._without_prompt("login", reverse("account_reauthenticate")))
+            return self._send_to("account_reauthenticate")
         answered_at_login = pending.find(request, request.get_full_path())
         if asked.application.is_trusted and answered_at_login and answered_at_login.is_answered:
             return self._allow(asked.scopes)
-        pending.remember(request, self._as_pending())
+        pending.remember(request, self._as_pending(), path=request.get_full_path())
         return self._show_consent(ConsentForm(optional_scopes=self._optional_scopes()))
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -98,14 +104,12 @@ class AuthorizationView(BaseAuthorizationView):
         ticked = form.cleaned_data["optional_scopes"]
         return self._allow([scope for scope in asked.scopes if scope not in optional or scope in ticked])
 
-    def handle_no_permission(self) -> HttpResponse:
+    def handle_no_permission(self) -> HttpResponse:  # type: ignore[override]  # it may go to the client, too
         """Send the user to log in, and back here; or tell the client, if it wants no page (`prompt=none`)."""
         asked = self.authorization
         if "none" in asked.prompts:
             return self._send_error(errors.LoginRequired(state=asked.state))
-        pending.remember(self.request, self._as_pending())
-        # Logging in is what `prompt=login` asks for.
-        return redirect(self._without_prompt("login", reverse("account_login")))
+        return self._send_to("account_login")
 
     # --- reading --------------------------------------------------------------------------------------
 
@@ -149,17 +153,19 @@ class AuthorizationView(BaseAuthorizationView):
             is_trusted=application.is_trusted,
         )
 
-    def _without_prompt(self, prompt: str, address: str) -> str:
-        """Return `address` with `next` leading back to this request, less one value of its prompt."""
+    def _send_to(self, name: str) -> HttpResponse:
+        """Send the user to a log-in page, and from there back to this request."""
+        path = self._path_after_login()
+        pending.remember(self.request, self._as_pending(), path=path)
+        return redirect(f"{reverse(name)}?{urlencode({'next': path})}")
+
+    def _path_after_login(self) -> str:
+        """Return this request's address without `prompt=login`: logging in is what that asks for."""
+        if "login" not in self.authorization.prompts:
+            return self.request.get_full_path()
         query = self.request.GET.copy()
-        left = [value for value in query.get("prompt", "").split() if value != prompt]
-        if "prompt" in query and not left:
-            del query["prompt"]
-        elif left != query.get("prompt", "").split():
-            query["prompt"] = " ".join(left)
-        else:
-            return f"{address}?{urlencode({'next': self.request.get_full_path()})}"
-        return f"{address}?{urlencode({'next': f'{self.request.path}?{query.urlencode()}'})}"
+        query["prompt"] = " ".join(value for value in query["prompt"].split() if value != "login")
+        return f"{self.request.path}?{query.urlencode()}"
 
     # --- answering --------------------------------------------------------------------------------------
 
@@ -180,7 +186,7 @@ class AuthorizationView(BaseAuthorizationView):
         asked = self.authorization
         with transaction.atomic():
             connection = services.grant_consent(
-                user=self.request.user,
+                user=signed_in_user(self.request),
                 application=asked.application,
                 asked_scopes=asked.scopes,
                 granted_scopes=scopes,
@@ -203,7 +209,7 @@ class AuthorizationView(BaseAuthorizationView):
     def _send_code(self, connection: Connection, scopes: list[str]) -> HttpResponse:
         asked = self.authorization
         credentials = {
-            "user": self.request.user,
+            "user": signed_in_user(self.request),
             "connection": connection,
             "granted_scopes": scopes,
             "has_redirect_uri": asked.has_redirect_uri,
@@ -219,8 +225,8 @@ class AuthorizationView(BaseAuthorizationView):
 
     def _error_address(self, error: errors.OAuth2Error) -> str:
         redirect_uri = error.redirect_uri or self.authorization.redirect_uri
-        issuer = self.request.organisation.issuer
-        return append_query(redirect_uri, [*error.twotuples, ("iss", issuer)])
+        issuer = organisation_of(self.request).issuer
+        return append_query(redirect_uri, [*describe(error).twotuples, ("iss", issuer)])
 
     def _leave(self, address: str) -> HttpResponse:
         """Send the browser to the application. The redirect URI was checked against the registered ones."""

@@ -7,6 +7,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.generic import TemplateView, View
 
+from apps.accounts.selectors import signed_in_user
 from apps.connections.models import Connection, EndReason
 from apps.consent.selectors import active_connections
 from apps.organisations.middleware import host_of
@@ -19,7 +20,7 @@ class ConnectionListView(LoginRequiredMixin, TemplateView):
     template_name = "consent/connection_list.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        connections = active_connections(self.request.user, host=host_of(self.request))
+        connections = active_connections(signed_in_user(self.request), host=host_of(self.request))
         return super().get_context_data(connections=connections, **kwargs)
 
 
@@ -37,4 +38,6 @@ class ConnectionRemoveView(LoginRequiredMixin, View):
         return redirect("connections")
 
     def _connection(self, request: HttpRequest) -> Connection:
-        return get_object_or_404(active_connections(request.user, host=host_of(request)), pk=self.kwargs["pk"])
+        return get_object_or_404(
+            active_connections(signed_in_user(request), host=host_of(request)), pk=self.kwargs["pk"]
+        )

@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.generic import View
 from oauth2_provider.http import OAuth2ResponseRedirect
 
+from apps.accounts.selectors import signed_in_user
 from apps.connections.models import Connection, EndReason
 from apps.consent.forms import MembershipForm
 from apps.consent.pending import admit_redirect, form_target
@@ -30,6 +31,8 @@ class MembershipView(LoginRequiredMixin, View):
     redirect_uri: str
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if str(request.method).lower() not in self.http_method_names:
+            return self.http_method_not_allowed(request)
         if not request.user.is_authenticated:
             return self.handle_no_permission()
         parameters, malformed = read_query(request, known=("receipthero_id", "redirect_uri"))
@@ -67,7 +70,7 @@ class MembershipView(LoginRequiredMixin, View):
             connection_id = uuid.UUID(receipthero_id)
         except ValueError as error:
             raise Http404 from error
-        mine = active_connections(self.request.user, host=host_of(self.request))
+        mine = active_connections(signed_in_user(self.request), host=host_of(self.request))
         connection = mine.filter(pk=connection_id).first()
         if connection is None:
             raise Http404
