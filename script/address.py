@@ -16,16 +16,16 @@ def address(environment: Mapping[str, str]) -> tuple[str, int]:
     return environment["HOST"], int(port)
 
 
-def check_address_is_free(host: str, port: int) -> None:
-    """Raise StartError when nobody could listen on this address."""
+def check_address_is_free(host: str, port: int) -> str:
+    """Return the IP address to listen on; raises StartError when nobody could."""
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, where = min(found, key=lambda entry: entry[0])  # IPv4 first
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
             probe.listen(1)
+            return str(where[0])
     except socket.gaierror:
         raise StartError(f"HOST={host} is not an address of this machine; set HOST to one that is") from None
     except PermissionError:
@@ -34,9 +34,7 @@ def check_address_is_free(host: str, port: int) -> None:
         ) from None
     except OSError as error:
         if error.errno in (98, 48):  # EADDRINUSE on Linux, macOS
-            raise StartError(
-                f"port {port} on {host} is taken; stop what uses it, or set PORT to another one"
-            ) from None
+            raise StartError(f"port {port} on {host} is taken; stop what uses it, or set PORT to another one") from None
         raise StartError(
             f"{host}:{port} cannot be listened on ({error.strerror}); set HOST and PORT to another address"
         ) from None

@@ -19,15 +19,11 @@ def check_database_answers(url: str) -> None:
             where = f"{connection.info.host}:{connection.info.port}"
     except psycopg.Error as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = next(
-            (line for line in lines if "FATAL" in line), lines[0] if lines else type(error).__name__
-        )
+        reason = next((line for line in lines if "FATAL" in line), lines[0] if lines else type(error).__name__)
         reason = reason.removeprefix("connection failed: ").removeprefix("connection is bad: ")
         raise StartError(f"DATABASE_URL cannot be used: {reason}{advice(reason)}") from None
     if version < OLDEST_POSTGRES:
-        raise StartError(
-            f"the PostgreSQL at {where} is version {version // 10000}; Countersign needs 14 or newer"
-        )
+        raise StartError(f"the PostgreSQL at {where} is version {version // 10000}; Countersign needs 14 or newer")
 
 
 def advice(reason: str) -> str:

@@ -151,9 +151,7 @@ class EmbeddedPostgres:
         """The account to run as: None for this very user; as root the data's owner, or a new account."""
         if os.geteuid() != 0:
             if self.data.exists() and self.data.stat().st_uid != os.geteuid():
-                raise StartError(
-                    f"{self.data} belongs to another user; start as that user or as root, or set VAR_DIR"
-                )
+                raise StartError(f"{self.data} belongs to another user; start as that user or as root, or set VAR_DIR")
             return None
         if self.data.exists():
             return pwd.getpwuid(self.data.stat().st_uid)
@@ -161,9 +159,7 @@ class EmbeddedPostgres:
             return pwd.getpwnam(ACCOUNT)
         command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
         try:
-            subprocess.run(
-                [*command, "--shell", "/usr/sbin/nologin", ACCOUNT], check=True, capture_output=True
-            )
+            subprocess.run([*command, "--shell", "/usr/sbin/nologin", ACCOUNT], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
             raise StartError(
                 f"PostgreSQL does not run as root, and the account {ACCOUNT} could not be made; "

@@ -34,9 +34,7 @@ class Processes:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(
-        self, name: str, command: Sequence[str], *, orphan_signal: signal.Signals = signal.SIGTERM
-    ) -> None:
+    def start(self, name: str, command: Sequence[str], *, orphan_signal: signal.Signals = signal.SIGTERM) -> None:
         """Start a process whose output lines are printed behind its name.
 
         `orphan_signal` is what the kernel sends it (on Linux) if we are killed.

@@ -42,12 +42,8 @@ def main(arguments: list[str]) -> int:
                 folder.chmod(0o711)  # as root, the server runs as another account
                 database = stack.enter_context(EmbeddedPostgres(folder / "postgres", THROWAWAY_SETTINGS))
                 os.environ["DATABASE_URL"] = database.url("postgres")
-            if (
-                "VAR_DIR" not in os.environ
-            ):  # what tests upload and collect must not end in the developer's var/
-                os.environ["VAR_DIR"] = stack.enter_context(
-                    tempfile.TemporaryDirectory(prefix="countersign-var-")
-                )
+            if "VAR_DIR" not in os.environ:  # what tests upload and collect must not end in the developer's var/
+                os.environ["VAR_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-var-"))
             return subprocess.run([sys.executable, "-m", "pytest", *arguments]).returncode
     except StartError as error:
         print(f"countersign: {error}", file=sys.stderr)

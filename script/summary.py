@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from address import in_url, reachable
 
@@ -33,8 +33,11 @@ def user_note(user: dict[str, Any]) -> str:
 
 
 def authorization_urls(base: str, port: int, demo: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """For each programme a complete authorization request, for its first approved application."""
-    domains = {organisation["slug"]: organisation["domain"] for organisation in demo["organisations"]}
+    """For each programme a complete authorization request, for its first approved application.
+
+    The first organisation is the default one: it answers at every address that is no other organisation's.
+    """
+    domains = {organisation["slug"]: organisation["domain"] for organisation in demo["organisations"][1:]}
     for profile, door in DOORS.items():
         for application in demo["applications"]:
             if application["profile"] == profile and application["approved"]:
@@ -42,7 +45,7 @@ def authorization_urls(base: str, port: int, demo: dict[str, Any]) -> Iterator[t
                 server = f"http://{domain}:{port}" if domain.endswith(".localhost") else base
                 query = {
                     "client_id": application["client_id"],
-                    "redirect_uri": application["redirect_uris"][0],
+                    "redirect_uri": with_port(application["redirect_uris"][0], port),
                     "response_type": "code",
                     "state": "try-it-out",
                 }
@@ -50,11 +53,18 @@ def authorization_urls(base: str, port: int, demo: dict[str, Any]) -> Iterator[t
                 break
 
 
+def with_port(redirect_uri: str, port: int) -> str:
+    """A registered loopback address without a port stands for every port (RFC 8252 7.3): name ours."""
+    parts = urlsplit(redirect_uri)
+    if parts.hostname in ("127.0.0.1", "::1") and parts.port is None:
+        parts = parts._replace(netloc=f"{parts.netloc}:{port}")
+    return parts.geturl()
+
+
 def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Lines with their columns below each other."""
     cells = [tuple(str(cell or "") for cell in row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     ]

@@ -75,7 +75,7 @@ def run(signals: StopSignals, *, reload: bool) -> NoReturn:
     """Start everything in order, and stay until the first thing ends."""
     fill_environment(os.environ, reload=reload)
     host, port = address(os.environ)
-    check_address_is_free(host, port)
+    ip = check_address_is_free(host, port)
     with contextlib.ExitStack() as stack:
         if not os.environ.get("DATABASE_URL"):
             database = stack.enter_context(EmbeddedPostgres(var_folder() / "postgres"))
@@ -86,7 +86,7 @@ def run(signals: StopSignals, *, reload: bool) -> NoReturn:
         processes = stack.enter_context(Processes(signals))
         demo = prepare(processes)
         stack.enter_context(published_environment())
-        processes.start("web", web_command(host, port, reload=reload))
+        processes.start("web", web_command(ip, port, reload=reload))
         # Without us the embedded database ends too, and a worker that was only asked to stop waits for it.
         worker = [sys.executable, "manage.py", "procrastinate", "worker"]
         processes.start("worker", worker, orphan_signal=signal.SIGKILL)
@@ -98,16 +98,14 @@ def run(signals: StopSignals, *, reload: bool) -> NoReturn:
 
 def prepare(processes: Processes) -> dict[str, Any] | None:
     """Migrate, collect static files, fill an empty database with demo data; returns the demo data."""
-    demo: dict[str, Any] | None = json.loads(
-        processes.output_of("preparation", [sys.executable, "script/prepare.py"])
-    )
+    demo: dict[str, Any] | None = json.loads(processes.output_of("preparation", [sys.executable, "script/prepare.py"]))
     return demo
 
 
-def web_command(host: str, port: int, *, reload: bool) -> list[str]:
+def web_command(ip: str, port: int, *, reload: bool) -> list[str]:
     """How the web server is started. Its access log is on in development only; it leaves the query out."""
     command = [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port)),
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", ip, "--port", str(port)),
         *("--workers", str(WEB_PROCESSES), "--blocking-threads", str(WEB_THREADS), "--no-ws", "--http", "1"),
         *("--http1-buffer-size", str(HTTP_BUFFER_BYTES), "--workers-kill-timeout", "10"),
         *("--respawn-failed-workers", "--log-level", "warning"),

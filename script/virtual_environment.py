@@ -41,9 +41,7 @@ def ensure(requirements: str) -> None:
 
 def _create() -> None:
     if any(importlib.util.find_spec(name) is None for name in ("venv", "ensurepip")):
-        raise InstallError(
-            "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"
-        )
+        raise InstallError("Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv")
     shutil.rmtree(VENV, ignore_errors=True)
     made = subprocess.run([sys.executable, "-m", "venv", VENV], capture_output=True, text=True)
     if made.returncode:
@@ -73,9 +71,7 @@ def _install(requirements: str) -> None:
     )
     if installed.returncode:
         print(installed.stdout, file=sys.stderr)
-        raise InstallError(
-            f"the packages of {requirements} could not be installed, see above; start again to retry"
-        )
+        raise InstallError(f"the packages of {requirements} could not be installed, see above; start again to retry")
     names = INCLUDED.get(requirements, [requirements])
     _write({"python": _python(), **{name: _digest(name) for name in names}})
 
@@ -108,9 +104,7 @@ def _digest(requirements: str) -> str:
 
 
 if __name__ == "__main__":
-    os.umask(
-        0o022
-    )  # the embedded PostgreSQL runs from here, under an account of its own when the operator is root
+    os.umask(0o022)  # the embedded PostgreSQL runs from here, under an account of its own when the operator is root
     try:
         ensure(sys.argv[1])
     except InstallError as error:
