@@ -9,7 +9,7 @@ from django.views.generic import TemplateView, View
 
 from apps.accounts.selectors import signed_in_user
 from apps.connections.models import Connection, EndReason
-from apps.consent.selectors import active_connections
+from apps.consent.selectors import active_connections, shown_scopes
 from apps.organisations.middleware import host_of
 from apps.tokens.services import end_connection
 
