@@ -123,9 +123,7 @@ def check_redirect_uris(redirect_uris: Sequence[str], profile: str, is_public: b
 def check_trusted_public_client(redirect_uris: Iterable[str]) -> None:
     """Without a secret only an https address tells who a client is (RFC 8252 8.6)."""
     if any(not uri.lower().startswith("https://") for uri in redirect_uris):
-        raise ValidationError(
-            _("A public client can be trusted only if all its redirect URLs start with https://.")
-        )
+        raise ValidationError(_("A public client can be trusted only if all its redirect URLs start with https://."))
 
 
 def count_words(text: str) -> int:

@@ -32,8 +32,7 @@ BY_PROFILE: dict[str, tuple[Scope, ...]] = {
     ),
     "customer": (),
     "portal": tuple(
-        Scope(point.key, point.label, data_points.CATEGORIES[point.category])
-        for point in data_points.CATALOGUE
+        Scope(point.key, point.label, data_points.CATEGORIES[point.category]) for point in data_points.CATALOGUE
     ),
     "service": (
         Scope("notification:send", _("Sending notifications to partners"), _SERVICES),

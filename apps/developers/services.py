@@ -70,9 +70,7 @@ def create_application(
     )
     application.full_clean(exclude={"authorization_grant_type"})
     application.save(force_insert=True)
-    set_requested_scopes(
-        application=application, scopes=scopes, reasons=reasons or {}, optional_scopes=optional_scopes
-    )
+    set_requested_scopes(application=application, scopes=scopes, reasons=reasons or {}, optional_scopes=optional_scopes)
     return application, None if application.is_public else secret
 
 
