@@ -58,9 +58,7 @@ CATALOGUE: tuple[DataPoint, ...] = (
     DataPoint("biological_information", "sex", _("Your sex")),
     DataPoint("biological_information", "gender", _("Your gender")),
     DataPoint("contact_information", "email_address", _("Your e-mail address")),
-    DataPoint(
-        "contact_information", "email_address_verified", _("Whether your e-mail address is verified"), "flag"
-    ),
+    DataPoint("contact_information", "email_address_verified", _("Whether your e-mail address is verified"), "flag"),
     DataPoint("contact_information", "institute_webmail_address", _("Your institute e-mail address")),
     DataPoint("contact_information", "primary_phone_number", _("Your phone number")),
     DataPoint("contact_information", "secondary_phone_number", _("Your second phone number")),

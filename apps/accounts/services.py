@@ -44,18 +44,53 @@ def create_user(
         user.username = username
     user.set_password(password)
     user.full_clean()
+    check_email_is_free(user.email)
     user.save(force_insert=True)
-    verify_email(user=user)
+    _set_only_email_address(user)
     if reviewer_at is not None:
         Reviewer.objects.create(user=user, organisation=reviewer_at)
     return user
 
 
 @transaction.atomic
-def verify_email(*, user: User) -> None:
-    """Note that the user's e-mail address is theirs. Whoever claimed it without proof loses that claim."""
-    EmailAddress.objects.filter(email=user.email, verified=False).exclude(user=user).delete()
-    EmailAddress.objects.filter(user=user, primary=True).exclude(email=user.email).update(primary=False)
-    EmailAddress.objects.update_or_create(
-        user=user, email=user.email, defaults={"verified": True, "primary": True}
-    )
+def change_email(*, user: User, email: str) -> None:
+    """Give the user another e-mail address, which counts as verified. The old one no longer logs in.
+
+    Raises ValidationError when it is somebody else's.
+    """
+    user.email = email.strip().lower()
+    user.clean_fields(exclude={"password"})
+    check_email_is_free(user.email, besides=user)
+    user.save(update_fields=["email"])
+    _set_only_email_address(user)
+
+
+def check_email_is_free(email: str, *, besides: User | None = None) -> None:
+    """Raise ValidationError when somebody else has an account with that address, or has proved that it is theirs."""
+    users = User.objects.filter(email=email)
+    addresses = EmailAddress.objects.filter(email=email, verified=True)
+    if besides is not None:
+        users, addresses = users.exclude(pk=besides.pk), addresses.exclude(user=besides)
+    if users.exists() or addresses.exists():
+        raise ValidationError({"email": _("Somebody already has an account with this e-mail address.")})
+
+
+def suspend_user(*, user: User) -> bool:
+    """Let the user neither log in nor be spoken for by any token; says whether that is new."""
+    return _set_active(user, False)
+
+
+def reinstate_user(*, user: User) -> bool:
+    """End the user's suspension; says whether there was one."""
+    return _set_active(user, True)
+
+
+def _set_active(user: User, is_active: bool) -> bool:
+    return bool(User.objects.filter(pk=user.pk, is_active=not is_active).update(is_active=is_active))
+
+
+def _set_only_email_address(user: User) -> None:
+    # Whoever claimed the address without proof loses that claim.
+    EmailAddress.objects.filter(email=user.email).exclude(user=user).delete()
+    EmailAddress.objects.filter(user=user).exclude(email=user.email).delete()
+    EmailAddress.objects.update_or_create(user=user, email=user.email, defaults={"verified": True, "primary": True})

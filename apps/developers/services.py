@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from django.contrib.auth.hashers import check_password
+from django.core.files.base import File
 from django.db import transaction
 from oauth2_provider.generators import generate_client_id, generate_client_secret
 
@@ -32,6 +33,7 @@ def create_application(
     owner: User | None = None,
     client_id: str | None = None,
     client_secret: str | None = None,
+    logo: File | None = None,
 ) -> tuple[Application, str | None]:
     """Create an application; return it and its client secret, which is nowhere to be had again.
 
@@ -63,6 +65,7 @@ def create_application(
         website_url=website_url,
         privacy_policy_url=privacy_policy_url,
         terms_url=terms_url,
+        logo=logo,
         user=owner,
         client_id=client_id or generate_client_id(),
         # Hashed by the field. A public client's row has one too, that nobody learns: an empty one would match.
@@ -93,12 +96,33 @@ def set_requested_scopes(
         row.save()
 
 
+def approve_application(*, application: Application) -> bool:
+    """Let users authorise the application; says whether they could not before."""
+    return _change_status(application, Status.APPROVED)
+
+
+def suspend_application(*, application: Application) -> bool:
+    """End what the application may do, for as long as it is suspended: no log-in, and no token of it works.
+
+    Says whether it was not suspended before.
+    """
+    return _change_status(application, Status.SUSPENDED)
+
+
 def replace_secret(*, application: Application, client_secret: str) -> bool:
     """Make `client_secret` the application's only secret; says whether it was another one before."""
     if check_password(client_secret, application.client_secret):
         return False
     application.client_secret = client_secret
     application.save(update_fields=["client_secret", "updated"])
+    return True
+
+
+def _change_status(application: Application, status: Status) -> bool:
+    if application.status == status:
+        return False
+    application.status = status
+    application.save(update_fields=["status", "updated"])
     return True
 
 
