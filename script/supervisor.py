@@ -87,10 +87,11 @@ def run(signals: StopSignals, *, reload: bool) -> NoReturn:
         demo = prepare(processes)
         stack.enter_context(published_environment())
         processes.start("web", web_command(ip, port, reload=reload))
-        # Without us the embedded database ends too, and a worker that was only asked to stop waits for it.
+        wait_until_answering(host, port, processes)
+        # After the web server, which somebody waits for. Without us the embedded database ends too, and a worker that
+        # was only asked to stop would wait for it.
         worker = [sys.executable, "manage.py", "procrastinate", "worker"]
         processes.start("worker", worker, orphan_signal=signal.SIGKILL)
-        wait_until_answering(host, port, processes)
         print(summary(host, port, demo), flush=True)
         name = processes.wait()
         raise StartError(f"the {name} process ended by itself, see above; everything is stopped")
