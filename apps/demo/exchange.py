@@ -3,7 +3,7 @@
 import json
 import shlex
 from base64 import b64encode
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
@@ -50,9 +50,12 @@ class Call:
 class Message:
     """What is shown of one request and its answer. Holds no secret, so it may be kept."""
 
+    number: int
+    step: str
     title: str
     method: str
     url: str
+    path: str
     #: "server" for what the partner's server sends, "browser" for where it sends the user's browser.
     sender: str = "server"
     request_headers: Headers = field(default_factory=list)
@@ -68,9 +71,6 @@ class Message:
     @property
     def is_success(self) -> bool:
         return self.status is not None and self.status < 400
-
-    def as_document(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class ServerUnreachableError(Exception):
     """The authorization server gave no answer; the message says why, for a person."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Wire:
     """The way to the authorization server: this very server, over real HTTP.
 
@@ -105,6 +105,8 @@ class Wire:
     host: str
     port: int
     messages: list[Message]
+    #: The step that is being taken: what is sent belongs to it.
+    step: str = "connect"
 
     def url(self, path: str, query: dict[str, str] | None = None) -> str:
         """Return an address at the server as the browser knows it."""
@@ -112,14 +114,8 @@ class Wire:
 
     def send(self, call: Call) -> Answer:
         """Make the call, and keep what may be shown of it. Raises ServerUnreachableError."""
-        message = Message(
-            title=call.title,
-            method=call.method,
-            url=self.url(call.path, mask_fields(call.query)),
-            request_body=_show_body(call),
-            curl=self._as_curl(call),
-        )
-        self.messages.append(message)
+        message = self._note(call.title, call.method, call.path, call.query)
+        message.request_body, message.curl = _show_body(call), self._as_curl(call)
         try:
             with httpx.Client(timeout=_TIMEOUT, trust_env=False, follow_redirects=False) as client:
                 request = self._build(client, call)
@@ -137,8 +133,19 @@ class Wire:
 
     def note_browser(self, title: str, method: str, path: str, query: dict[str, str]) -> None:
         """Keep a step that the user's browser takes."""
-        url = self.url(path, mask_fields(query))
-        self.messages.append(Message(title=title, method=method, url=url, sender="browser"))
+        self._note(title, method, path, query).sender = "browser"
+
+    def _note(self, title: str, method: str, path: str, query: dict[str, str]) -> Message:
+        message = Message(
+            number=self.messages[-1].number + 1 if self.messages else 1,
+            step=self.step,
+            title=title,
+            method=method,
+            url=self.url(path, mask_fields(query)),
+            path=path,
+        )
+        self.messages.append(message)
+        return message
 
     def _build(self, client: httpx.Client, call: Call) -> httpx.Request:
         headers = {"Host": self.host, "Accept": "application/json", "User-Agent": "demo-partner/1.0"}

@@ -62,6 +62,11 @@ class Flow:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
 
+    def keep(self, step: str, outcome: Outcome) -> None:
+        """Keep what came of a step, as the latest."""
+        self.outcomes.pop(step, None)
+        self.outcomes[step] = outcome
+
     def as_document(self) -> dict[str, Any]:
         self.messages[:-_MAX_MESSAGES] = []
         return asdict(self)

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from apps.demo.exchange import Answer, Call, Encoding, ServerUnreachableError, Wire
 from apps.demo.flow import Check, Fact, Flow, Outcome
 from apps.demo.masking import mask
-from apps.demo.seeding import demo_secret
+from apps.demo.seeding import demo_client_secret
 
 Text = str | Promise
 
@@ -37,8 +37,10 @@ class Partner:
     slug: ClassVar[str]
     programme: ClassVar[Text]
     summary: ClassVar[Text]
-    #: What its access tokens are, in a few words.
-    token_kind: ClassVar[Text]
+    #: Whom to log in as: somebody the demo data knows enough of.
+    member_email: ClassVar[str]
+    #: What is worth a look in this programme.
+    highlights: ClassVar[tuple[Text, ...]]
     authorize_path: ClassVar[str]
     token_path: ClassVar[str]
     token_encoding: ClassVar[Encoding]
@@ -50,7 +52,7 @@ class Partner:
 
     @property
     def client_secret(self) -> str:
-        return demo_secret(self.client_id)
+        return demo_client_secret(self.client_id)
 
     @property
     def callback_path(self) -> str:
@@ -69,10 +71,9 @@ class Partner:
         flow.verifier = secrets.token_urlsafe(48)
         query = {**self.authorization_query(flow), **({"prompt": "consent"} if asks_again else {})}
         wire.note_browser(_("The user is sent to the authorization server"), "GET", self.authorize_path, query)
-        flow.outcomes["connect"] = Outcome(
-            _("The browser went to %(path)s.") % {"path": self.authorize_path},
-            facts=[Fact(name, value) for name, value in {**query, **self.explain_state(flow.state)}.items()],
-        )
+        facts = [Fact(name, value) for name, value in {**query, **self.explain_state(flow.state)}.items()]
+        headline = _("The browser went to %(path)s.") % {"path": self.authorize_path}
+        flow.keep("connect", Outcome(headline, facts=facts))
         return wire.url(self.authorize_path) + "?" + urlencode(query)
 
     def authorization_query(self, flow: Flow) -> dict[str, str]:
@@ -99,6 +100,7 @@ class Partner:
 
         A state is good for one answer. Nothing is sent to the token endpoint before both checks have held.
         """
+        wire.step = "receive"
         wire.note_browser(_("The user's browser comes back"), "GET", self.callback_path, answer)
         checks = [
             Check(_("state is the one we sent"), secrets.compare_digest(answer.get("state", ""), flow.state)),
@@ -109,15 +111,15 @@ class Partner:
         is_genuine = all(check.passed for check in checks)
         if not is_genuine:
             headline = _("This answer does not belong to our request, so we ignore it.")
-            flow.outcomes["receive"] = Outcome(headline, False, checks)
+            flow.keep("receive", Outcome(headline, False, checks))
         elif "code" not in answer:
             headline = _("No: the server says %(error)s. Start again whenever you like.")
             facts = [Fact(name, answer[name]) for name in ("error", "error_description") if name in answer]
             error = answer.get("error", _("nothing"))
-            flow.outcomes["receive"] = Outcome(headline % {"error": error}, False, checks, facts)
+            flow.keep("receive", Outcome(headline % {"error": error}, False, checks, facts))
         else:
             facts = [Fact("code", mask(answer["code"]))]
-            flow.outcomes["receive"] = Outcome(_("Yes: there is a code."), True, checks, facts)
+            flow.keep("receive", Outcome(_("Yes: there is a code."), True, checks, facts))
             flow.code = answer["code"]
             self.take("exchange", flow, wire)
 
@@ -129,9 +131,9 @@ class Partner:
         return {
             name
             for name, is_possible in {
-                "connect": True,
-                "exchange": bool(flow.code) and not flow.access_token and "exchange" not in flow.outcomes,
-                "replay": bool(flow.code) and "exchange" in flow.outcomes,
+                "connect": not flow.access_token,
+                "exchange": bool(flow.code) and not flow.access_token,
+                "replay": bool(flow.code and flow.access_token),
                 "call": is_live,
                 "refresh": is_live and bool(flow.refresh_token),
                 "membership": is_live and bool(flow.connection_id),
@@ -143,17 +145,18 @@ class Partner:
 
     def take(self, step: str, flow: Flow, wire: Wire) -> None:
         """Take a step that is available, and keep what came of it."""
+        wire.step = step
         try:
             outcome = getattr(self, step.replace("-", "_"))(flow, wire)
         except ServerUnreachableError as error:
             outcome = Outcome(str(error), False)
-        flow.outcomes[step] = outcome
+        flow.keep(step, outcome)
 
     def exchange(self, flow: Flow, wire: Wire) -> Outcome:
         """Exchange the code for tokens (RFC 6749 4.1.3)."""
         answer = wire.send(self._exchange_call(_("The code is exchanged for tokens"), flow))
         if not answer.is_success or answer.document is None:
-            return _refused(answer)
+            return refused(answer)
         self._keep_tokens(flow, answer.document)
         outcome = Outcome(_("We are connected."), facts=_token_facts(answer.document))
         self.inspect(flow, wire, outcome)
@@ -164,7 +167,8 @@ class Partner:
         answer = wire.send(self._exchange_call(_("The same code is exchanged again"), flow))
         if answer.is_success:
             return Outcome(_("The server took the code a second time. It should not have."), False)
-        headline = _("Refused (%(error)s), and what the code had brought is revoked: call the server and see.")
+        flow.is_ended = True
+        headline = _("Refused (%(error)s), and the tokens that the code had brought are revoked.")
         return Outcome(headline % {"error": answer.error})
 
     def inspect(self, flow: Flow, wire: Wire, outcome: Outcome) -> None:
@@ -181,29 +185,17 @@ class Partner:
     def call_again(self, flow: Flow, wire: Wire) -> Outcome:
         """Use the access token although it has been given back."""
         answer = wire.send(self.resource_call(_("The dead token is tried"), flow))
-        return Outcome(
-            _("%(status)s %(error)s: the token is dead.") % {"status": answer.status, "error": answer.error}
-            if answer.status == 401
-            else _("The token still works. It should not."),
-            answer.status == 401,
-        )
+        if self.is_dead(answer):
+            return Outcome(_("The token is dead, as it should be."))
+        return Outcome(_("The token still works. It should not."), False)
+
+    def is_dead(self, answer: Answer) -> bool:
+        """Say whether this is how the server answers a dead token (RFC 6750 3.1)."""
+        return answer.status == 401
 
     def resource_call(self, title: str, flow: Flow) -> Call:
         """Return the request that the access token opens."""
         raise NotImplementedError
-
-    def refresh(self, flow: Flow, wire: Wire) -> Outcome:
-        """Get a new pair of tokens for the refresh token (RFC 6749 section 6)."""
-        answer = wire.send(self.refresh_call(flow))
-        if not answer.is_success or answer.document is None:
-            return _refused(answer)
-        self._keep_tokens(flow, answer.document)
-        return Outcome(_("A new pair; the old one is dead."), facts=_token_facts(answer.document))
-
-    def refresh_call(self, flow: Flow) -> Call:
-        body = {"grant_type": "refresh_token", **self._credentials(), "refresh_token": flow.refresh_token}
-        title = _("The refresh token is exchanged for a new pair")
-        return Call(title, "POST", self.token_path, body=body, encoding=self.token_encoding)
 
     def _exchange_call(self, title: str, flow: Flow) -> Call:
         body = {
@@ -234,7 +226,7 @@ class RefreshingPartner(Partner):
     def call(self, flow: Flow, wire: Wire) -> Outcome:
         answer = wire.send(self.resource_call(_("The server is asked about the user"), flow))
         if not answer.is_success or answer.document is None:
-            return _refused(answer)
+            return refused(answer)
         return Outcome(_("This is what the user shared."), facts=list(self.describe(answer.document)))
 
     def describe(self, document: dict[str, Any]) -> Iterable[Fact]:
@@ -248,7 +240,20 @@ class RefreshingPartner(Partner):
         """Give the refresh token back; its access tokens go with it (RFC 7009 2.1)."""
         answer = wire.send(self.revocation_call(flow))
         flow.is_ended = answer.is_success
-        return Outcome(_("Revoked.")) if answer.is_success else _refused(answer)
+        return Outcome(_("Revoked.")) if answer.is_success else refused(answer)
+
+    def refresh(self, flow: Flow, wire: Wire) -> Outcome:
+        """Get a new pair of tokens for the refresh token (RFC 6749 section 6)."""
+        answer = wire.send(self.refresh_call(flow))
+        if not answer.is_success or answer.document is None:
+            return refused(answer)
+        self._keep_tokens(flow, answer.document)
+        return Outcome(_("A new pair; the old one is dead."), facts=_token_facts(answer.document))
+
+    def refresh_call(self, flow: Flow) -> Call:
+        body = {"grant_type": "refresh_token", **self._credentials(), "refresh_token": flow.refresh_token}
+        title = _("The refresh token is exchanged for a new pair")
+        return Call(title, "POST", self.token_path, body=body, encoding=self.token_encoding)
 
     def revocation_call(self, flow: Flow) -> Call:
         body = {**self._credentials(), "token": flow.refresh_token, "token_type_hint": "refresh_token"}
@@ -275,10 +280,6 @@ EXCHANGE = Step(
     _lazy("Our server hands in the code, its secret and the PKCE verifier. The code works once, for a minute."),
     _lazy("Exchange the code"),
 )
-
-
-def checked_call(label: str, *, passed: bool) -> Check:
-    return Check(label, passed)
 
 
 def show_instant(seconds: Any) -> str:
@@ -320,7 +321,10 @@ def _show_lifetime(name: str, value: Any) -> str:
     return f"{value} ({span})"
 
 
-def _refused(answer: Answer) -> Outcome:
+def refused(answer: Answer) -> Outcome:
+    """Return the outcome of a step that the server refused."""
     description = str((answer.document or {}).get("error_description", ""))
     facts = [Fact("error_description", description)] if description else []
-    return Outcome(_("Refused: %(status)s %(error)s.") % {"status": answer.status, "error": answer.error}, False, [], facts)
+    return Outcome(
+        _("Refused: %(status)s %(error)s.") % {"status": answer.status, "error": answer.error}, False, [], facts
+    )
