@@ -41,10 +41,9 @@ def form_target(uri: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def remember(request: HttpRequest, pending: PendingAuthorization) -> None:
-    """Remember that this request's URL is an authorization request under way."""
+def remember(request: HttpRequest, pending: PendingAuthorization, *, path: str) -> None:
+    """Remember that `path`, with its query, is an authorization request under way."""
     kept = _all(request)
-    path = request.get_full_path()
     kept.pop(path, None)
     kept[path] = asdict(pending)
     while len(kept) > _MAX_KEPT:

@@ -120,12 +120,12 @@ class AuthorizationView(BaseAuthorizationView):
         prompts = set(ours.get("prompt", "").split())
         if ours.get("approval_prompt") == "force":
             prompts.add("consent")
-        if repeated or ("none" in prompts and len(prompts) > 1):
-            raise OAuthToolkitError(
-                error=errors.InvalidRequestError(
-                    description="prompt is repeated, or combines none with another value.", request=asked["request"]
-                )
-            )
+        problem = f"Repeated or malformed parameter: {', '.join(repeated)}." if repeated else ""
+        if "none" in prompts and len(prompts) > 1:
+            problem = "The parameter prompt combines none with another value."
+        if problem:
+            error = errors.InvalidRequestError(description=problem, request=asked["request"])
+            raise OAuthToolkitError(error=error)
         reads_state = profile_of(application).reads_state
         return AuthorizationRequest(
             application=application,
