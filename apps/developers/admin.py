@@ -4,6 +4,7 @@ from typing import Any
 import oauth2_provider.admin  # noqa: F401  registers what is unregistered here
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.widgets import AdminFileWidget
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -52,7 +53,7 @@ class ApplicationForm(forms.ModelForm):
     is_approved = forms.BooleanField(
         label=_("Approve at once"), required=False, help_text=_("Users may authorise it without a review.")
     )
-    logo = LogoField(label=_("Logo"), required=False)
+    logo = LogoField(label=_("Logo"), required=False, widget=AdminFileWidget)
 
     class Meta:
         model = Application
@@ -75,6 +76,7 @@ class ApplicationForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         is_new = self.instance._state.adding
+        self.fields["name"].required = True
         scopes: Any = self.fields.get("scopes")
         if scopes:
             scopes.choices = _scope_choices(Profile.values if is_new else [self.instance.profile])
@@ -133,6 +135,7 @@ class ApplicationAdmin(admin.ModelAdmin):
     autocomplete_fields = ["organisation", "user"]
     inlines = [RequestedScopeInline]
     actions = ["approve", "suspend"]
+    view_on_site = False
     #: Fixed at registration: live tokens and users' consent are about these.
     fixed_fields = ["client_id", "profile", "organisation", "client_type"]
 

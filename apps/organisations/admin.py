@@ -2,6 +2,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminFileWidget
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -18,7 +19,7 @@ admin.site.index_title = _("Administration")
 class OrganisationForm(forms.ModelForm):
     """An organisation, with its logo made small."""
 
-    logo = LogoField(label=_("Logo"), required=False)
+    logo = LogoField(label=_("Logo"), required=False, widget=AdminFileWidget)
 
     class Meta:
         model = Organisation
