@@ -17,6 +17,8 @@ from apps.demo.masking import mask, mask_document, mask_fields
 _TIMEOUT = httpx.Timeout(5, connect=2)
 #: httpx's own headers about the connection, which teach nobody anything.
 _HIDDEN_HEADERS = frozenset({"accept-encoding", "connection"})
+#: What RFC 6749, 6750 and 9110 want a client to look at; the rest is for browsers.
+_TELLING_HEADERS = frozenset({"allow", "cache-control", "content-type", "location", "pragma", "www-authenticate"})
 #: Characters of an answer that is not JSON; a page of HTML helps nobody here.
 _SHOWN_TEXT = 400
 
@@ -44,6 +46,8 @@ class Call:
     bearer: str | None = None
     #: The client's id and secret, for HTTP Basic.
     basic: tuple[str, str] | None = None
+    #: A preparation, not what the step is about.
+    is_aside: bool = False
 
 
 @dataclass
@@ -58,6 +62,7 @@ class Message:
     path: str
     #: "server" for what the partner's server sends, "browser" for where it sends the user's browser.
     sender: str = "server"
+    is_aside: bool = False
     request_headers: Headers = field(default_factory=list)
     request_body: str = ""
     curl: str = ""
@@ -71,6 +76,15 @@ class Message:
     @property
     def is_success(self) -> bool:
         return self.status is not None and self.status < 400
+
+    @property
+    def telling_headers(self) -> Headers:
+        """The headers of the answer that say something about OAuth."""
+        return [(name, value) for name, value in self.response_headers if name.lower() in _TELLING_HEADERS]
+
+    @property
+    def other_headers(self) -> Headers:
+        return [(name, value) for name, value in self.response_headers if name.lower() not in _TELLING_HEADERS]
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,7 @@ class Wire:
         """Make the call, and keep what may be shown of it. Raises ServerUnreachableError."""
         message = self._note(call.title, call.method, call.path, call.query)
         message.request_body, message.curl = _show_body(call), self._as_curl(call)
+        message.is_aside = call.is_aside
         try:
             with httpx.Client(timeout=_TIMEOUT, trust_env=False, follow_redirects=False) as client:
                 request = self._build(client, call)
@@ -153,13 +168,12 @@ class Wire:
             headers["Authorization"] = f"Bearer {call.bearer}"
         if call.basic is not None:
             headers["Authorization"] = f"Basic {b64encode(':'.join(call.basic).encode()).decode()}"
-        body: dict[str, Any] = {}
-        if call.body:
-            body = {
-                Encoding.FORM: {"data": call.body},
-                Encoding.JSON: {"json": call.body},
-                Encoding.MULTIPART: {"files": {name: (None, value) for name, value in call.body.items()}},
-            }[call.encoding]
+        bodies: dict[Encoding, dict[str, Any]] = {
+            Encoding.FORM: {"data": call.body},
+            Encoding.JSON: {"json": call.body},
+            Encoding.MULTIPART: {"files": {name: (None, value) for name, value in call.body.items()}},
+        }
+        body = bodies[call.encoding] if call.body else {}
         url = f"http://127.0.0.1:{self.port}{call.path}"
         return client.build_request(call.method, url, params=call.query or None, headers=headers, **body)
 
@@ -201,7 +215,7 @@ def _show_body(call: Call) -> str:
 
 def _show_headers(headers: httpx.Headers) -> Headers:
     return [
-        (name.title(), _mask_authorization(value) if name == "authorization" else value)
+        (name.title().replace("Www-", "WWW-"), _mask_authorization(value) if name == "authorization" else value)
         for name, value in headers.items()
         if name not in _HIDDEN_HEADERS
     ]

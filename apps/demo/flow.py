@@ -62,6 +62,11 @@ class Flow:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
 
+    @property
+    def main_message(self) -> Message | None:
+        """The latest message that is what its step is about."""
+        return next((message for message in reversed(self.messages) if not message.is_aside), None)
+
     def keep(self, step: str, outcome: Outcome) -> None:
         """Keep what came of a step, as the latest."""
         self.outcomes.pop(step, None)

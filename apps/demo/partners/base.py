@@ -29,6 +29,8 @@ class Step:
     title: Text
     text: Text
     button: Text = ""
+    #: Of what the partner learns by it.
+    facts_title: Text = ""
 
 
 class Partner:
@@ -268,17 +270,20 @@ CONNECT = Step(
         "state that only this browser's return can carry."
     ),
     _lazy("Connect my account"),
+    _lazy("What we asked"),
 )
 RECEIVE = Step(
     "receive",
     _lazy("Welcome the browser back"),
     _lazy("Allow brings a code, Deny an error. Before we believe either we compare state and issuer."),
+    facts_title=_lazy("What came back"),
 )
 EXCHANGE = Step(
     "exchange",
     _lazy("Exchange the code"),
     _lazy("Our server hands in the code, its secret and the PKCE verifier. The code works once, for a minute."),
     _lazy("Exchange the code"),
+    _lazy("What the tokens are"),
 )
 
 

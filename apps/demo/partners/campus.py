@@ -34,12 +34,14 @@ class CampusPartner(RefreshingPartner):
             _lazy("Ask for the data points"),
             _lazy("We get what the user granted, sorted by category, and nothing else."),
             _lazy("Get the data points"),
+            _lazy("The data points"),
         ),
         Step(
             "refresh",
             _lazy("Refresh the tokens"),
             _lazy("After ten hours the access token is over. The refresh token brings a new pair, once."),
             _lazy("Refresh"),
+            _lazy("The new tokens"),
         ),
         Step(
             "revoke",
@@ -56,10 +58,10 @@ class CampusPartner(RefreshingPartner):
     )
 
     def describe(self, document: dict[str, Any]) -> Iterable[Fact]:
-        """Return the data points, each under its category's name."""
+        """Return the data points, without their categories."""
         for name, value in document.items():
             if isinstance(value, dict):
                 for point, content in value.items():
-                    yield Fact(f"{name}.{point}", show_value(content))
+                    yield Fact(point, show_value(content))
             else:
                 yield Fact(name, show_value(value))

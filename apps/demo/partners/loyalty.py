@@ -37,12 +37,14 @@ class LoyaltyPartner(RefreshingPartner):
             _lazy("Ask who the customer is"),
             _lazy("The token opens one address: the customer's details, and their memberships at this brand."),
             _lazy("Get the customer"),
+            _lazy("The customer"),
         ),
         Step(
             "refresh",
             _lazy("Refresh the tokens"),
             _lazy("Before two years are over we swap the refresh token for a new pair. The old pair is spent."),
             _lazy("Refresh"),
+            _lazy("The new tokens"),
         ),
         Step(
             "revoke",
@@ -65,7 +67,8 @@ class LoyaltyPartner(RefreshingPartner):
 
     def inspect(self, flow: Flow, wire: Wire, outcome: Outcome) -> None:
         """Verify the token by nothing but the published keys (RFC 7519 7.2)."""
-        answer = wire.send(Call(_("The server's public keys are fetched"), "GET", "/.well-known/jwks.json"))
+        title = _("The server's public keys are fetched")
+        answer = wire.send(Call(title, "GET", "/.well-known/jwks.json", is_aside=True))
         try:
             kid = jwt.get_unverified_header(flow.access_token).get("kid", "")
             key = jwt.PyJWKSet.from_dict(answer.document or {})[kid]
@@ -93,8 +96,8 @@ class LoyaltyPartner(RefreshingPartner):
         memberships = customer.pop("memberships", {}).get("data", [])
         for membership in memberships:
             value = _("%(points)s points (%(expiring)s expire next)") % {
-                "points": membership["points"],
-                "expiring": membership["expiring"],
+                "points": f"{membership['points']:n}",
+                "expiring": f"{membership['expiring']:n}",
             }
             yield Fact(membership["scheme_name"], value)
         for name, value in customer.items():

@@ -37,12 +37,14 @@ class ReceiptsPartner(Partner):
             _lazy("Ask what the token may do"),
             _lazy("The token never expires, but it can be ended at any time. Only the server knows: we introspect."),
             _lazy("Introspect the token"),
+            _lazy("What the server knows"),
         ),
         Step(
             "membership",
             _lazy("Let the user change their mind"),
             _lazy("The user switches permissions off or removes the connection at the server, and comes back to us."),
             _lazy("Manage the connection"),
+            _lazy("What came back"),
         ),
         Step(
             "revoke",
