@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.core.cache import cache
 from django.http import HttpResponse
 from django.test import Client
@@ -63,18 +64,25 @@ def other_organisation(organisation: Organisation) -> Organisation:
     return Organisation.objects.create(slug="campus", name="Aldermoor", domain="campus.localhost")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def password() -> str:
+    """The password of every user of this run."""
     return f"p-{uuid.uuid4()}"
 
 
+@pytest.fixture(scope="session")
+def password_hash(password: str) -> str:
+    """Its Argon2 hash, made once: it is meant to be slow."""
+    return make_password(password)
+
+
 @pytest.fixture
-def make_user(db: None, password: str) -> Callable[..., User]:
+def make_user(db: None, password_hash: str) -> Callable[..., User]:
     def make(email: str = "ada@example.com", **fields: Any) -> User:
         from allauth.account.models import EmailAddress
 
         defaults = {"first_name": "Ada", "last_name": "Byron"}
-        user = User.objects.create_user(email, password, **{**defaults, **fields})
+        user = User.objects.create(email=email, password=password_hash, **{**defaults, **fields})
         EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
         return user
 

@@ -1,5 +1,6 @@
 """Reads that several endpoints share: what a presented token is, and what it may still do."""
 
+import uuid
 from dataclasses import dataclass
 
 from django.db import models
@@ -11,7 +12,44 @@ from apps.connections.models import Connection
 from apps.developers.models import Application
 from apps.organisations.models import served_at
 from apps.tokens.issuing import hash_token, refresh_token_expiry
-from apps.tokens.models import TokenFamily
+from apps.tokens.models import Grant, TokenFamily
+from apps.tokens.prepared_reads import PreparedRead
+
+find_application: PreparedRead[Application] = PreparedRead(
+    lambda host, client_id: (
+        Application.objects.at_host(host).select_related("organisation").filter(client_id=client_id)
+    ),
+    host=str,
+    client_id=str,
+)
+
+#: A code's row by its hash, with connection and user.
+find_grant: PreparedRead[Grant] = PreparedRead(
+    lambda code: Grant.objects.select_related("connection", "user").filter(code=code), code=str
+)
+
+_find_access_token: PreparedRead[AccessToken] = PreparedRead(
+    lambda host, checksum: AccessToken.objects.select_related(
+        "application__organisation", "user", "family__connection"
+    ).filter(served_at(host, "application__organisation"), token_checksum=checksum),
+    host=str,
+    checksum=str,
+)
+
+# A token and its rotated namesakes cannot share a checksum unless 256 random bits repeat; the live one comes first.
+_find_refresh_token: PreparedRead[RefreshToken] = PreparedRead(
+    lambda checksum: (
+        RefreshToken.objects.select_related("application", "user", "access_token__family__connection")
+        .filter(token_checksum=checksum)
+        .order_by(models.F("revoked").desc(nulls_first=True))
+    ),
+    checksum=str,
+)
+
+_find_family: PreparedRead[TokenFamily] = PreparedRead(
+    lambda family_id: TokenFamily.objects.select_related("connection").filter(pk=family_id),
+    family_id=uuid.UUID,
+)
 
 
 def effective_scopes(scope: str, connection: Connection | None, application: Application) -> list[str]:
@@ -61,11 +99,7 @@ def find_access_token(token: str, *, host: str) -> PresentedToken | None:
 
 def find_token_to_revoke(token: str, *, host: str) -> PresentedToken | None:
     """Return the stored, unexpired access token, whoever is suspended: giving up access is always possible."""
-    row = (
-        AccessToken.objects.select_related("application__organisation", "user", "family__connection")
-        .filter(served_at(host, "application__organisation"), token_checksum=hash_token(token))
-        .first()
-    )
+    row = _find_access_token(host=host, checksum=hash_token(token))
     if row is None or row.application is None or row.is_expired():
         return None
     family: TokenFamily | None = getattr(row, "family", None)
@@ -75,24 +109,19 @@ def find_token_to_revoke(token: str, *, host: str) -> PresentedToken | None:
 
 def find_live_refresh_token(token: str) -> tuple[RefreshToken, TokenFamily] | None:
     """Return the usable refresh token with its application, user and connection, in one query."""
-    row = (
-        RefreshToken.objects.select_related("application", "user", "access_token__family__connection")
-        .filter(token_checksum=hash_token(token), revoked__isnull=True)
-        .first()
-    )
-    if row is None or row.access_token is None or not row.application.is_approved or not row.user.is_active:
+    row = _find_refresh_token(checksum=hash_token(token))
+    if row is None or row.revoked is not None or row.access_token is None:
+        return None
+    if not row.application.is_approved or not row.user.is_active:
         return None
     return (row, row.access_token.family) if timezone.now() < refresh_token_expiry(row) else None
 
 
 def find_refresh_token(token: str) -> tuple[RefreshToken, TokenFamily] | None:
-    """Return the refresh token, live or not, and its family with connection and user."""
-    row = (
-        RefreshToken.objects.filter(token_checksum=hash_token(token))
-        .order_by(models.F("revoked").desc(nulls_first=True))
-        .first()
-    )
+    """Return the refresh token, live or not, with its user, and its family with the connection."""
+    row = _find_refresh_token(checksum=hash_token(token))
     if row is None or row.token_family is None:
         return None
-    family = TokenFamily.objects.select_related("connection__user", "access_token").filter(id=row.token_family).first()
+    # A rotated token has lost its access token, and with it this way to its family.
+    family = row.access_token.family if row.access_token else _find_family(family_id=row.token_family)
     return (row, family) if family else None

@@ -45,12 +45,7 @@ class Validator(OAuth2Validator):
             return request.client
         request.client = None
         if client_id and "\x00" not in client_id:
-            request.client = (
-                Application.objects.at_host(request.headers[HOST_NAME])
-                .select_related("organisation")
-                .filter(client_id=client_id)
-                .first()
-            )
+            request.client = selectors.find_application(host=request.headers[HOST_NAME], client_id=client_id)
         return request.client
 
     def _extract_basic_auth(self, request: OAuthRequest) -> str | None:
@@ -137,10 +132,8 @@ class Validator(OAuth2Validator):
         self, client_id: str, code: str, client: Application, request: OAuthRequest, *args: Any, **kwargs: Any
     ) -> bool:
         """Find the code and keep its row on the request; a code presented again ends what it issued."""
-        grant = (
-            Grant.objects.select_related("connection", "user").filter(code=hash_token(code), application=client).first()
-        )
-        if grant is None:
+        grant = selectors.find_grant(code=hash_token(code))
+        if grant is None or grant.application_id != client.pk:
             return False
         if grant.spent_at is not None:
             services.end_replayed_code(grant=grant)
@@ -203,12 +196,12 @@ class Validator(OAuth2Validator):
             return False
         row, family = found
         connection: Connection = family.connection
-        if family.revoked_at or not connection.is_active or not connection.user.is_active:
+        if family.revoked_at or not connection.is_active or not row.user.is_active:
             return False
         lifetime = profile_of(client).refresh_token_lifetime
         if lifetime is None or row.created + timedelta(seconds=lifetime) <= timezone.now():
             return False
-        request.family, request.connection, request.user = family, connection, connection.user
+        request.family, request.connection, request.user = family, connection, row.user
         request.presented_refresh_token = row
         request.issuance_seed = successor_seed(refresh_token)
         request.issued_at = timezone.now()

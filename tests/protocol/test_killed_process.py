@@ -85,7 +85,7 @@ def test_death_during_an_exchange_leaves_the_code_usable_or_its_tokens_revocable
 
 @pytest.mark.spec("RFC 6749", "6")
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("statement", [1, 4])
+@pytest.mark.parametrize("statement", [1, 3])
 def test_death_during_a_refresh_leaves_a_client_that_retries_with_a_live_token(
     connect, make_application, refresh, call_with, statement, moment
 ):

@@ -31,11 +31,11 @@ def test_code_exchange_takes_three_statements(statements, browser, make_applicat
 
 
 @pytest.mark.parametrize("profile", ["customer", "portal"])
-def test_refresh_takes_four_statements(statements, connect, make_application, refresh, profile):
+def test_refresh_takes_three_statements(statements, connect, make_application, refresh, profile):
     application = make_application(profile)
     token = connect(application)["refresh_token"]
 
-    assert statements(lambda: refresh(application, token)) == ["SELECT", "SELECT", "SELECT", "WITH"]
+    assert statements(lambda: refresh(application, token)) == ["SELECT", "SELECT", "WITH"]
 
 
 def test_introspection_takes_two_statements(statements, connect, make_application, introspect):
