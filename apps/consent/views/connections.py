@@ -21,7 +21,8 @@ class ConnectionListView(LoginRequiredMixin, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         connections = active_connections(signed_in_user(self.request), host=host_of(self.request))
-        return super().get_context_data(connections=connections, **kwargs)
+        shown = [(connection, shown_scopes(connection.application, connection.scopes)) for connection in connections]
+        return super().get_context_data(connections=shown, **kwargs)
 
 
 class ConnectionRemoveView(LoginRequiredMixin, View):
