@@ -34,7 +34,10 @@ def basic(client_id, secret):
 
 
 def form(fields):
-    return {"data": "&".join(f"{k}={quote(v)}" for k, v in fields.items()), "content_type": "application/x-www-form-urlencoded"}
+    return {
+        "data": "&".join(f"{k}={quote(v)}" for k, v in fields.items()),
+        "content_type": "application/x-www-form-urlencoded",
+    }
 
 
 def as_json(fields):
@@ -158,7 +161,9 @@ def test_unknown_code_is_an_invalid_grant(any_application, exchange):
 
 
 @pytest.mark.spec("RFC 6749", "4.1.3")
-def test_code_of_another_client_is_an_invalid_grant_and_stays_good(browser, make_application, any_application, exchange):
+def test_code_of_another_client_is_an_invalid_grant_and_stays_good(
+    browser, make_application, any_application, exchange
+):
     code = browser.authorize(any_application)
 
     assert_error(exchange(make_application("customer", name="Thief"), code), "invalid_grant")
@@ -181,7 +186,9 @@ def test_code_lives_for_sixty_seconds(browser, any_application, exchange, age, s
 
 
 @pytest.mark.spec("RFC 6749", "4.1.2")
-def test_code_redeemed_twice_is_refused_and_ends_what_it_issued(browser, any_application, exchange, introspect, refresh):
+def test_code_redeemed_twice_is_refused_and_ends_what_it_issued(
+    browser, any_application, exchange, introspect, refresh
+):
     code = browser.authorize(any_application)
     tokens = exchange(any_application, code).json()
 
@@ -337,7 +344,9 @@ def test_client_credentials_are_for_services_only(any_application, partner):
     assert not AccessToken.objects.exists()
 
 
-@pytest.mark.parametrize("fields", [{"grant_type": "authorization_code", "code": "x"}, {"grant_type": "refresh_token", "refresh_token": "x"}])
+@pytest.mark.parametrize(
+    "fields", [{"grant_type": "authorization_code", "code": "x"}, {"grant_type": "refresh_token", "refresh_token": "x"}]
+)
 @pytest.mark.spec("CONTRACT", "1")
 def test_service_may_use_client_credentials_only(make_application, partner, fields):
     service = make_application("service")
@@ -522,7 +531,9 @@ def test_honest_retry_gets_the_same_successor_again(connect, make_application, r
 
 @REFRESHING
 @pytest.mark.spec("RFC 9700", "4.14.2")
-def test_rotated_refresh_token_after_ten_seconds_ends_its_family(connect, make_application, refresh, introspect, profile):
+def test_rotated_refresh_token_after_ten_seconds_ends_its_family(
+    connect, make_application, refresh, introspect, profile
+):
     application = make_application(profile)
     token = connect(application)["refresh_token"]
     successor = refresh(application, token).json()
@@ -556,7 +567,9 @@ def test_retry_that_asks_for_something_else_is_no_retry(connect, make_applicatio
     assert_error(refresh(application, successor["refresh_token"]), "invalid_grant")
 
 
-def test_replay_ends_one_family_and_not_the_connection_s_other_ones(browser, make_application, exchange, refresh, introspect):
+def test_replay_ends_one_family_and_not_the_connection_s_other_ones(
+    browser, make_application, exchange, refresh, introspect
+):
     application = make_application("portal")
     one = exchange(application, browser.authorize(application)).json()
     other = exchange(application, browser.authorize(application)).json()

@@ -1,4 +1,4 @@
-"""Giving access up: the standard endpoint, the campus door, and the receipts programme's DELETE (CONTRACT section 6)."""
+"""Giving access up: the standard endpoint, the campus door, the receipts programme's DELETE (CONTRACT section 6)."""
 
 from datetime import timedelta
 
@@ -197,9 +197,7 @@ def test_delete_ends_the_connection_with_all_its_tokens(browser, any_application
 
 
 @DELETE
-def test_delete_leaves_other_users_and_other_applications_alone(
-    connect, make_application, make_user, delete, introspect
-):
+def test_delete_leaves_other_applications_alone(connect, make_application, delete, introspect):
     one, other = make_application(), make_application(name="Other")
     token, kept = connect(one)["access_token"], connect(other)["access_token"]
 

@@ -111,7 +111,9 @@ def test_repeated_challenge_is_refused(browser, application, pkce):
 
 
 @pytest.mark.spec("RFC 7636", "4.6")
-def test_wrong_verifier_is_an_invalid_grant_and_leaves_the_code_good(browser, any_application, exchange, verifier, pkce):
+def test_wrong_verifier_is_an_invalid_grant_and_leaves_the_code_good(
+    browser, any_application, exchange, verifier, pkce
+):
     code = browser.authorize(any_application, **pkce)
 
     for wrong in (secrets.token_urlsafe(48), pkce["code_challenge"], verifier + "a", verifier[:-1], "\N{SNOWMAN}" * 43):

@@ -9,6 +9,7 @@ from oauth2_provider.models import AccessToken, RefreshToken
 
 from apps.connections.models import Connection
 from apps.developers.models import Status
+from tests.conftest import SCOPES
 from tests.protocol.test_rfc6749_token_request import as_json, assert_error, basic, form, multipart
 
 pytestmark = pytest.mark.spec("RFC 7662", "2.2")
@@ -87,9 +88,8 @@ def test_service_with_the_scope_learns_about_every_token_of_its_organisation(
 @pytest.mark.parametrize("profile", ["connection", "customer", "portal", "service"])
 @pytest.mark.spec("RFC 7662", "4")
 def test_anybody_else_learns_nothing(connect, make_application, introspect, kind, profile):
-    caller = make_application(
-        profile, name="Curious", **({"scopes": ["notification:send"]} if profile == "service" else {})
-    )
+    scopes = ["notification:send"] if profile == "service" else SCOPES[profile]
+    caller = make_application(profile, name="Curious", scopes=scopes)
 
     assert introspect(caller, connect(make_application("customer"))[kind]) == INACTIVE
 

@@ -42,7 +42,9 @@ def test_iss_is_the_issuer_of_the_metadata_and_of_the_tokens(browser, make_appli
 
     application = make_application("customer")
     answer = query_of(browser.answer(browser.ask(application)))
-    claims = jwt.decode(exchange(application, answer["code"]).json()["access_token"], options={"verify_signature": False})
+    claims = jwt.decode(
+        exchange(application, answer["code"]).json()["access_token"], options={"verify_signature": False}
+    )
     metadata = partner.get("/.well-known/oauth-authorization-server").json()
 
     assert answer["iss"] == claims["iss"] == metadata["issuer"]
