@@ -12,6 +12,7 @@ from apps.consent.views import (
     AuthorizationView,
     ConnectionListView,
     ConnectionRemoveView,
+    ContinueView,
     HomeView,
     MembershipView,
 )
@@ -52,6 +53,7 @@ urlpatterns = [
     path(".well-known/oauth-authorization-server", MetadataView.as_view(), name="metadata"),
     path(".well-known/jwks.json", JwksView.as_view(), name="jwks"),
     # people
+    path("continue/<str:key>/", ContinueView.as_view(), name="continue"),
     path("account/connections/", ConnectionListView.as_view(), name="connections"),
     path("account/connections/<uuid:pk>/remove/", ConnectionRemoveView.as_view(), name="connection-remove"),
     path("account/2fa/", include("allauth.mfa.urls")),

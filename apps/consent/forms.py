@@ -11,7 +11,7 @@ class ConsentForm(forms.Form):
     Nothing of the request itself: that stays in the URL, and is validated again.
     """
 
-    decision = forms.ChoiceField(choices=[("allow", _("Allow")), ("deny", _("Deny"))])
+    decision = forms.ChoiceField(choices=[("allow", _("Allow")), ("deny", _("Deny")), ("switch-user", _("Not you?"))])
     optional_scopes = forms.MultipleChoiceField(required=False)
 
     def __init__(self, *args: Any, optional_scopes: list[str], **kwargs: Any) -> None:

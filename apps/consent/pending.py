@@ -5,11 +5,14 @@ the way (log-in, sign-up, a second factor) have to know: whom the user is about 
 redirect will lead, because Chromium applies `form-action` to that redirect too.
 """
 
-from dataclasses import asdict, dataclass
+import hashlib
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.http import MAX_URL_LENGTH
 
 from apps.accounts.models import User
 
@@ -22,6 +25,8 @@ _MAX_KEPT = 5
 class PendingAuthorization:
     """What is remembered of one authorization request."""
 
+    #: The request itself: the door's path with the query.
+    path: str
     client_id: str
     application_name: str
     #: What the log-in page itself tells that will be shared: for trusted applications, which have no other page.
@@ -41,26 +46,38 @@ def form_target(uri: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def remember(request: HttpRequest, pending: PendingAuthorization, *, path: str) -> None:
-    """Remember that `path`, with its query, is an authorization request under way."""
+def way_back(path: str) -> str:
+    """Return the address that leads back to the authorization request at `path`, for a `next` parameter.
+
+    That is the request itself, unless it is longer than what Django takes for a safe `next` (a `state` alone may
+    have 4 096 characters): then a short address stands for it (ContinueView).
+    """
+    if len(path) <= MAX_URL_LENGTH:
+        return path
+    return reverse("continue", args=[hashlib.sha256(path.encode()).hexdigest()[:32]])
+
+
+def remember(request: HttpRequest, pending: PendingAuthorization) -> None:
+    """Remember that an authorization request is under way."""
     kept = _all(request)
-    kept.pop(path, None)
-    kept[path] = asdict(pending)
+    address = way_back(pending.path)
+    kept.pop(address, None)
+    kept[address] = asdict(pending)
     while len(kept) > _MAX_KEPT:
         kept.pop(next(iter(kept)))
     request.session[_SESSION_KEY] = kept
 
 
 def forget(request: HttpRequest) -> None:
-    """Forget this request's URL: it has been answered."""
+    """Forget the authorization request at this request's URL: it has been answered."""
     kept = _all(request)
-    if kept.pop(request.get_full_path(), None) is not None:
+    if kept.pop(way_back(request.get_full_path()), None) is not None:
         request.session[_SESSION_KEY] = kept
 
 
-def find(request: HttpRequest, path: str) -> PendingAuthorization | None:
-    """Return what is remembered of the authorization request at `path`."""
-    entry = _all(request).get(path)
+def find(request: HttpRequest, address: str) -> PendingAuthorization | None:
+    """Return what is remembered of the authorization request that `address` (see `way_back`) leads to."""
+    entry = _all(request).get(address)
     return PendingAuthorization(**entry) if entry else None
 
 
@@ -77,10 +94,10 @@ def admit_redirect(response: HttpResponse, targets: list[str]) -> None:
 
 def note_login(sender: type[User], request: HttpRequest, response: Any = None, **kwargs: Any) -> None:
     """Note that the user has just logged in on their way to an authorization request."""
-    path = getattr(response, "url", None)
-    pending = find(request, path) if path else None
-    if path and pending:
-        request.session[_SESSION_KEY] = {**_all(request), path: {**asdict(pending), "is_answered": True}}
+    address = getattr(response, "url", None)
+    pending = find(request, address) if address else None
+    if pending:
+        request.session[_SESSION_KEY] = {**_all(request), address: asdict(replace(pending, is_answered=True))}
 
 
 def _all(request: HttpRequest) -> dict[str, Any]:

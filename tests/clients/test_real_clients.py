@@ -34,12 +34,18 @@ def person(live_server, member: User, password: str) -> Callable[[str], str]:
         token = session.cookies.get("countersign_csrf")
         return session.post(page.url, {"csrfmiddlewaretoken": token, **fields}, allow_redirects=False)
 
+    def follow(page: requests.Response) -> requests.Response:
+        """Follow redirects as long as they stay on our server."""
+        while page.is_redirect and not page.headers["Location"].startswith(CALLBACK):
+            page = session.get(urljoin(page.url, page.headers["Location"]), allow_redirects=False)
+        return page
+
     def open_link(address: str) -> str:
         page = session.get(address)
         if urlsplit(page.url).path == "/account/login/":
             next_page = parse_qs(urlsplit(page.url).query)["next"][0]
             answer = post(page, login=member.email, password=password, next=next_page)
-            page = session.get(urljoin(page.url, answer.headers["Location"]), allow_redirects=False)
+            page = follow(answer)
         if page.status_code == 200:
             page = post(page, decision="allow")
         assert page.status_code == 302, page.text
@@ -161,3 +167,14 @@ def test_service_introspects_for_its_resource_server_with_authlib(live_server, p
 
     assert answer["active"] is True
     assert answer["scope"] == "receipt:read"
+
+
+@pytest.mark.spec("CONTRACT", "2")
+def test_longest_state_comes_back_from_a_browser_that_had_to_log_in(live_server, person, application):
+    """4 096 characters, of the kind that percent-encoding makes longest."""
+    session = OAuth2Session(application.client_id, redirect_uri=CALLBACK, state="+" * 4096)
+    address, _state = session.authorization_url(f"{live_server.url}/auth")
+
+    landed = person(address)
+
+    assert parse_qs(urlsplit(landed).query)["state"] == ["+" * 4096]

@@ -2,13 +2,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from django.contrib.auth import logout
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
+from django.views.generic import View
 from oauth2_provider.exceptions import FatalClientError, OAuthToolkitError
 from oauth2_provider.http import OAuth2ResponseRedirect
 from oauth2_provider.views.base import BaseAuthorizationView
@@ -87,10 +89,10 @@ class AuthorizationView(BaseAuthorizationView):
             return self._send_error(errors.ConsentRequired(state=asked.state))
         if "login" in asked.prompts:
             return self._send_to("account_reauthenticate")
-        answered_at_login = pending.find(request, request.get_full_path())
+        answered_at_login = pending.find(request, pending.way_back(request.get_full_path()))
         if asked.application.is_trusted and answered_at_login and answered_at_login.is_answered:
             return self._allow(asked.scopes)
-        pending.remember(request, self._as_pending(), path=request.get_full_path())
+        pending.remember(request, self._as_pending(request.get_full_path()))
         return self._show_consent(ConsentForm(optional_scopes=self._optional_scopes()))
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -101,6 +103,9 @@ class AuthorizationView(BaseAuthorizationView):
             return self._show_consent(form, status=400)
         if form.cleaned_data["decision"] == "deny":
             return self._deny()
+        if form.cleaned_data["decision"] == "switch-user":
+            logout(request)
+            return self._send_to("account_login")
         ticked = form.cleaned_data["optional_scopes"]
         return self._allow([scope for scope in asked.scopes if scope not in optional or scope in ticked])
 
@@ -142,10 +147,11 @@ class AuthorizationView(BaseAuthorizationView):
         optional = asked.application.requested_scopes.filter(scope__in=asked.scopes, is_optional=True)
         return list(optional.values_list("scope", flat=True))
 
-    def _as_pending(self) -> pending.PendingAuthorization:
+    def _as_pending(self, path: str) -> pending.PendingAuthorization:
         application = self.authorization.application
         groups = shown_scopes(application, self.authorization.scopes) if application.is_trusted else []
         return pending.PendingAuthorization(
+            path=path,
             client_id=application.client_id,
             application_name=application.name,
             shown_scopes=[str(scope.label) for _, scopes in groups for scope in scopes],
@@ -156,15 +162,15 @@ class AuthorizationView(BaseAuthorizationView):
     def _send_to(self, name: str) -> HttpResponse:
         """Send the user to a log-in page, and from there back to this request."""
         path = self._path_after_login()
-        pending.remember(self.request, self._as_pending(), path=path)
-        return redirect(f"{reverse(name)}?{urlencode({'next': path})}")
+        pending.remember(self.request, self._as_pending(path))
+        return redirect(f"{reverse(name)}?{urlencode({'next': pending.way_back(path)})}")
 
     def _path_after_login(self) -> str:
         """Return this request's address without `prompt=login`: logging in is what that asks for."""
         if "login" not in self.authorization.prompts:
             return self.request.get_full_path()
         query = self.request.GET.copy()
-        query["prompt"] = " ".join(value for value in query["prompt"].split() if value != "login")
+        query["prompt"] = " ".join(value for value in str(query["prompt"]).split() if value != "login")
         return f"{self.request.path}?{query.urlencode()}"
 
     # --- answering --------------------------------------------------------------------------------------
@@ -178,7 +184,6 @@ class AuthorizationView(BaseAuthorizationView):
             "scope_groups": shown_scopes(asked.application, asked.scopes),
             "message": asked.partner_state.message,
             "destination": urlsplit(asked.redirect_uri).netloc or asked.redirect_uri,
-            "next": self.request.get_full_path(),
         }
         return render(self.request, "consent/authorize.html", context, status=status)
 
@@ -248,3 +253,13 @@ class AuthorizationView(BaseAuthorizationView):
             "error": error.oauthlib_error,
         }
         return render(self.request, "consent/refused.html", context, status=400)
+
+
+class ContinueView(View):
+    """Leads from a short address back to the authorization request that it stands for (pending.way_back)."""
+
+    def get(self, request: HttpRequest, key: str) -> HttpResponse:
+        found = pending.find(request, request.path)
+        if found is None:
+            raise Http404
+        return OAuth2ResponseRedirect(request.build_absolute_uri(found.path), allowed_schemes=[request.scheme])
