@@ -44,6 +44,10 @@ def main(arguments: list[str]) -> int:
                 os.environ["DATABASE_URL"] = database.url("postgres")
             if "VAR_DIR" not in os.environ:  # what tests upload and collect must not end in the developer's var/
                 os.environ["VAR_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-var-"))
+            # Pages name static files by their hash, as they do in production: that takes collected files.
+            collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
+            if subprocess.run(collect).returncode:
+                raise StartError("the static files could not be collected, see above")
             return subprocess.run([sys.executable, "-m", "pytest", *arguments]).returncode
     except StartError as error:
         print(f"countersign: {error}", file=sys.stderr)
