@@ -1,14 +1,25 @@
+from email.utils import formataddr, parseaddr
+from urllib.parse import urlencode
+
 from allauth.account.adapter import DefaultAccountAdapter
+from django.conf import settings
 from django.http import HttpRequest
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """How accounts behave here: mail in the organisation's name, and nothing else of our own."""
+    """How accounts behave here: mail in the organisation's name, and a way back to where the user was going."""
 
     def get_from_email(self) -> str:
-        from django.conf import settings
+        """Return the sender: the organisation's name, at the address that the installation sends from."""
+        _name, address = parseaddr(settings.DEFAULT_FROM_EMAIL)
+        return formataddr((self.request.organisation.name, address))
 
-        return str(settings.DEFAULT_FROM_EMAIL)
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        """Return the link that a mail about a forgotten password carries; it leads on to the page that was wanted."""
+        url = str(super().get_reset_password_from_key_url(key))
+        # The form's own "next" is the page that says a mail was sent; the address keeps the user's.
+        wanted = self.request.GET.get("next", "")
+        return f"{url}?{urlencode({'next': wanted})}" if wanted and self.is_safe_url(wanted) else url
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return True

@@ -14,7 +14,7 @@ from apps.accounts.data_points import BY_KEY
 
 def make_username() -> str:
     """Return a handle that says nothing about the person: partners see it, so it is not the e-mail address."""
-    return f"user-{secrets.token_hex(5)}"
+    return f"user-{secrets.token_hex(8)}"
 
 
 class UserManager(BaseUserManager["User"]):

@@ -28,12 +28,8 @@ class Command(AnsweringCommand):
         parser.add_argument("--last-name", default="")
         parser.add_argument("--phone", default="")
         parser.add_argument("--birth-date", metavar="YYYY-MM-DD")
-        parser.add_argument(
-            "--reviewer", action="store_true", help="may decide on an organisation's applications"
-        )
-        parser.add_argument(
-            "--administrator", action="store_true", help="may use /admin/ and do everything there"
-        )
+        parser.add_argument("--reviewer", action="store_true", help="may decide on an organisation's applications")
+        parser.add_argument("--administrator", action="store_true", help="may use /admin/ and do everything there")
         add_organisation_argument(parser, "of which the user is a reviewer")
 
     def handle(self, **options: Any) -> None:
