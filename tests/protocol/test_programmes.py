@@ -8,6 +8,8 @@ import pytest
 
 from apps.connections.models import Connection
 
+pytestmark = pytest.mark.spec("CONTRACT", "1")
+
 
 def claims_of(token: str) -> dict:
     return jwt.decode(token, options={"verify_signature": False})
