@@ -414,6 +414,18 @@ def test_trusted_application_goes_straight_back_after_log_in(trusted, log_in):
     assert Connection.objects.get().scopes == trusted.row.scopes
 
 
+def test_scope_that_the_log_in_page_did_not_show_is_asked(trusted, log_in):
+    trusted.row.scopes = ["receipt:read"]
+    trusted.row.save()
+    visitor = Browser()
+    _page, response = log_in(visitor, visitor.ask(trusted))
+    trusted.row.scopes = ["receipt:read", "receipt:write"]
+    trusted.row.save()
+
+    assert visitor.client.get(response["Location"]).status_code == 200
+    assert not Connection.objects.exists()
+
+
 def test_trusted_application_asks_a_user_who_is_already_logged_in_once(browser, trusted):
     page = browser.ask(trusted)
     assert page.status_code == 200

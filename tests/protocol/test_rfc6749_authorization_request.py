@@ -250,16 +250,17 @@ def test_parameter_that_is_not_text_is_an_invalid_request(browser, application, 
     assert bad.split("=")[0] in error["error_description"]
 
 
-def test_visitor_is_sent_to_log_in_and_then_back_to_the_request(visitor, any_application, member, password):
-    answer = visitor.ask(any_application, state="s p")
+@pytest.mark.parametrize("state", ["s p", "s" * 4096, "\N{SNOWMAN}" * 4096])
+def test_visitor_is_sent_to_log_in_and_then_back_to_the_request(visitor, any_application, member, password, state):
+    answer = visitor.ask(any_application, state=state)
     assert answer.status_code == 302
     assert answer["Location"].startswith("/account/login/?next=")
 
     login = visitor.client.post(answer["Location"], {"login": member.email, "password": password})
-    page = visitor.client.get(login["Location"])
+    page = visitor.client.get(login["Location"], follow=True)
 
     assert page.status_code == 200
-    assert query_of(visitor.answer(page))["state"] == "s p"
+    assert query_of(visitor.answer(page))["state"] == state
 
 
 def test_wrong_password_does_not_get_to_the_request(visitor, application, member):

@@ -89,10 +89,13 @@ class AuthorizationView(BaseAuthorizationView):
             return self._send_error(errors.ConsentRequired(state=asked.state))
         if "login" in asked.prompts:
             return self._send_to("account_reauthenticate")
-        answered_at_login = pending.find(request, pending.way_back(request.get_full_path()))
-        if asked.application.is_trusted and answered_at_login and answered_at_login.is_answered:
+        now_pending = self._as_pending(request.get_full_path())
+        before_login = pending.find(request, pending.way_back(now_pending.path))
+        # Only what the log-in page showed has been agreed to; the application may have got more scopes since.
+        agreed = before_login.shown_scopes if before_login and before_login.is_answered else None
+        if asked.application.is_trusted and agreed == now_pending.shown_scopes:
             return self._allow(asked.scopes)
-        pending.remember(request, self._as_pending(request.get_full_path()))
+        pending.remember(request, now_pending)
         return self._show_consent(ConsentForm(optional_scopes=self._optional_scopes()))
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
