@@ -1,5 +1,7 @@
 """The nouns and verbs of the tests: an organisation, a member, applications, and what partners do."""
 
+import io
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import pytest
 from django.contrib.auth.hashers import make_password
 from django.core.cache import cache
+from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import Client
 
@@ -274,6 +277,26 @@ def introspect(partner: Client) -> Callable[..., dict[str, Any]]:
         return response.json()
 
     return call
+
+
+@pytest.fixture
+def manage(db: None) -> Callable[..., Any]:
+    """Run a management command with `--json` and return its answer."""
+
+    def call(command: str, *arguments: str) -> Any:
+        output = io.StringIO()
+        call_command(command, *arguments, "--json", stdout=output)
+        return json.loads(output.getvalue())
+
+    return call
+
+
+@pytest.fixture
+def administrator(make_user: Callable[..., User]) -> Client:
+    """The browser of an administrator who may do everything."""
+    client = Client()
+    client.force_login(make_user("root@example.com", is_staff=True, is_superuser=True))
+    return client
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,7 @@ def check_email_is_free(email: str, *, besides: User | None = None) -> None:
     if besides is not None:
         users, addresses = users.exclude(pk=besides.pk), addresses.exclude(user=besides)
     if users.exists() or addresses.exists():
-        raise ValidationError({"email": _("Somebody already has an account with this e-mail address.")})
+        raise ValidationError(_("Somebody already has an account with this e-mail address."))
 
 
 def suspend_user(*, user: User) -> bool:

@@ -231,6 +231,7 @@ USERS = (
             "person.display_picture": "https://aldermoor.example/people/E-00482.jpg",
             "person.roles": ["faculty member", "warden"],
             "faculty_member.start_date": "2008-01-14",
+            "faculty_member.end_date": "2037-09-30",
             "faculty_member.designation": "Professor",
             "faculty_member.department": "Computing",
             "faculty_member.employee_id": "E-00482",
