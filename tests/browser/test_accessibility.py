@@ -1,0 +1,131 @@
+"""Every page, light and dark, on a phone: axe finds nothing serious, nothing sticks out, one h1 (section 12)."""
+
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from apps.connections.models import Connection
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ANONYMOUS_PAGES = [
+    "/",
+    "/account/login/",
+    "/account/signup/",
+    "/account/password/reset/",
+    "/account/password/reset/done/",
+    "/account/confirm-email/",
+    "/auth",
+    "/auth?client_id=nobody",
+    "/membership/",
+    "/no-such-page",
+]
+MEMBERS_PAGES = [
+    "/",
+    "/account/connections/",
+    "/account/email/",
+    "/account/password/change/",
+    "/account/logout/",
+    "/account/2fa/",
+    "/account/sessions/",
+    "/membership?receipthero_id=nothing",
+    "/membership",
+]
+
+
+@pytest.fixture
+def assert_accessible(complaints: list[str]) -> Callable[[Page], None]:
+    def check(page: Page) -> None:
+        assert complaints == []
+        results = Axe().run(page)
+        # axe tries an inline style of its own, which our policy forbids.
+        complaints.clear()
+        serious = [
+            f"{violation['id']}: {violation['help']} {[node['html'] for node in violation['nodes']]}"
+            for violation in results.response["violations"]
+            if violation["impact"] in {"serious", "critical"}
+        ]
+        assert serious == []
+        assert page.locator("h1").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+    return check
+
+
+@pytest.fixture(params=["light", "dark"])
+def theme(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def phone(page: Page, theme: str) -> Page:
+    """The narrowest screen there is: 320 px, also what 200 % zoom makes of a small laptop."""
+    page.set_viewport_size({"width": 320, "height": 700})
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    return page
+
+
+@pytest.mark.parametrize("path", ANONYMOUS_PAGES)
+def test_pages_for_everyone(phone, assert_accessible, organisation, path):
+    phone.goto(path)
+
+    assert_accessible(phone)
+
+
+def test_pages_for_members(phone, assert_accessible, log_in, organisation):
+    phone.goto("/account/login/")
+    log_in()
+    phone.wait_for_url("**/")
+    for path in MEMBERS_PAGES:
+        phone.goto(path)
+        assert_accessible(phone)
+
+
+@pytest.mark.parametrize("path", ["totp/activate/", "webauthn/", "recovery-codes/generate/", "webauthn/add/"])
+def test_pages_of_two_factor_authentication(phone, assert_accessible, log_in, organisation, path):
+    phone.goto("/account/login/")
+    log_in()
+    phone.wait_for_url("**/")
+    phone.goto(f"/account/2fa/{path}")
+
+    assert_accessible(phone)
+
+
+@pytest.mark.parametrize("profile", ["connection", "customer", "portal"])
+def test_consent_pages(phone, assert_accessible, log_in, make_application, profile):
+    application = make_application(profile, name="An application with an uncommonly long name & <b>markup</b>")
+    doors = {"connection": "/auth", "customer": "/oauth/authorize", "portal": "/oauth/authorise/"}
+    phone.goto(f"{doors[profile]}?{urlencode({'client_id': application.client_id, 'prompt': 'consent'})}")
+    assert_accessible(phone)
+    log_in()
+    phone.get_by_role("button", name="Allow", exact=True).wait_for()
+
+    assert_accessible(phone)
+
+
+def test_login_page_of_a_trusted_application(phone, assert_accessible, make_application):
+    application = make_application("customer", is_trusted=True)
+    phone.goto(f"/oauth/authorize?client_id={application.client_id}")
+
+    assert_accessible(phone)
+
+
+def test_pages_of_a_connection(phone, assert_accessible, log_in, application, connect, member):
+    connect(application)
+    connection = Connection.objects.get(user=member)
+    query = urlencode({"receipthero_id": connection.id, "redirect_uri": application.row.redirect_uris})
+    phone.goto(f"/membership?{query}")
+    log_in()
+    phone.get_by_role("button", name="Save changes").wait_for()
+    assert_accessible(phone)
+    phone.get_by_role("button", name="Remove connection").click()
+    phone.get_by_role("button", name="Yes, remove").wait_for()
+    assert_accessible(phone)
+    phone.goto("/account/connections/")
+    assert_accessible(phone)
+    phone.goto(f"/account/connections/{connection.id}/remove/")
+
+    assert_accessible(phone)
