@@ -154,7 +154,7 @@ class PeopleImport:
     is_verified: bool
     skips_bad: bool
     report: Callable[[str, str], None]
-    progress: Callable[[], None]
+    progress: Callable[[], object]
     outcome: Outcome = field(default_factory=Outcome)
     #: What stood in the file already, by column, and where.
     _seen: dict[str, dict[Any, str]] = field(default_factory=lambda: {"email": {}, "username": {}, "member_id": {}})
@@ -275,8 +275,9 @@ class Batch:
         }
         conflicts = []
         for person in self.people:
-            username, member_id = person.user.get("username"), person.membership.get("member_id")
-            own = (person.email, self.organisation.pk, person.membership.get("scheme_name"))
+            username: Any = person.user.get("username")
+            member_id: Any = person.membership.get("member_id")
+            own = (person.email, self.organisation.pk, person.membership.get("scheme_name", ""))
             if person.email in claimed:
                 conflicts.append((person, "email: it is another account's second address"))
             elif username_of.get(username, person.email) != person.email:

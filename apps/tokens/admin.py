@@ -46,7 +46,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
 
     def has_end_permission(self, request: HttpRequest) -> bool:
         """Ending is the one change there is."""
-        return request.user.has_perm("connections.change_connection")  # type: ignore[union-attr]
+        return request.user.has_perm("connections.change_connection")
 
     @admin.action(description=_("End connections"), permissions=["end"])
     def end(self, request: HttpRequest, queryset: QuerySet[Connection]) -> None:

@@ -14,7 +14,7 @@ class Command(AnsweringCommand):
     def handle(self, **options: Any) -> None:
         fresh = rotate_signing_keys()
         retired = SigningKey.objects.filter(retired_at__isnull=False).order_by("-retired_at", "algorithm")
-        data = {
+        data: dict[str, Any] = {
             "signing": [{"kid": key.kid, "algorithm": key.algorithm} for key in fresh],
             "verifying": [{"kid": key.kid, "algorithm": key.algorithm, "until": _end_of(key)} for key in retired],
         }
