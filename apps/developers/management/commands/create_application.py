@@ -28,9 +28,7 @@ class Command(AnsweringCommand):
             default=[],
             help="may be given several times; left out: every scope of the profile connection",
         )
-        parser.add_argument(
-            "--reason", action="append", default=[], metavar="SCOPE=TEXT", help="why a scope is needed"
-        )
+        parser.add_argument("--reason", action="append", default=[], metavar="SCOPE=TEXT", help="why a scope is needed")
         parser.add_argument(
             "--optional-scope", action="append", default=[], metavar="SCOPE", help="one that users may untick"
         )
