@@ -123,7 +123,7 @@ class Wire:
     step: str = "connect"
 
     def url(self, path: str, query: dict[str, str] | None = None) -> str:
-        """Return an address at the server as the browser knows it."""
+        """Return an address at the server as the browser knows it, as it may be shown."""
         return f"http://{self.host}{path}{'?' if query else ''}{_encode_query(query or {})}"
 
     def send(self, call: Call) -> Answer:
@@ -156,7 +156,7 @@ class Wire:
             step=self.step,
             title=title,
             method=method,
-            url=self.url(path, mask_fields(query)),
+            url=self.url(path, query),
             path=path,
         )
         self.messages.append(message)
@@ -180,7 +180,7 @@ class Wire:
     def _as_curl(self, call: Call) -> str:
         """Return the same request as a command; whoever runs it puts the secrets in."""
         parts = ["curl" if call.method in {"GET", "POST"} else f"curl -X {call.method}"]
-        parts[0] += f" {shlex.quote(self.url(call.path, mask_fields(call.query)))}"
+        parts[0] += f" {shlex.quote(self.url(call.path, call.query))}"
         if call.bearer is not None:
             parts.append(f"-H {shlex.quote(f'Authorization: Bearer {mask(call.bearer)}')}")
         if call.basic is not None:
@@ -198,8 +198,12 @@ class Wire:
 
 
 def _encode_query(query: dict[str, str]) -> str:
-    """Return the query with what a masked value is made of left readable."""
-    return "&".join(f"{quote(name, safe='')}={quote(value, safe='…() ')}" for name, value in query.items())
+    """Return the query with its secrets masked; what stands for them is left readable."""
+    shown = mask_fields(query)
+    return "&".join(
+        f"{quote(name, safe='')}={value if value != query[name] else quote(value, safe='')}"
+        for name, value in shown.items()
+    )
 
 
 def _show_body(call: Call) -> str:
