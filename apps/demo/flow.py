@@ -59,6 +59,8 @@ class Flow:
     refresh_token: str = ""
     connection_id: str = ""
     is_ended: bool = False
+    #: What the visitor is told at the top of the page, until the next step.
+    notice: str = ""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
 

@@ -2,7 +2,6 @@
 
 from typing import Any, cast
 
-from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -51,7 +50,7 @@ class IndexView(DemoView):
         rows = Application.objects.at_host(host_of(request)).filter(client_id__in=names)
         applications = {row.client_id: row for row in rows}
         partners = [(partner, applications.get(partner.client_id)) for partner in PROGRAMMES.values()]
-        return render(request, "demo/index.html", {"partners": partners})
+        return render(request, "demo/index.html", {"partners": partners, "messages": []})
 
 
 class ProgrammeView(DemoView):
@@ -74,11 +73,15 @@ class ProgrammeView(DemoView):
         host, port = self.request.get_host(), int(self.request.get_port())
         return Wire(host=host, port=port, messages=self.flow.messages)
 
-    def leave(self, address: str = "") -> HttpResponse:
-        """Keep the flow and send the browser to `address`, without one to the latest step on the partner's page."""
+    def leave(self, address: str = "", *, notice: str = "") -> HttpResponse:
+        """Keep the flow and send the browser to `address`, without one to the partner's page.
+
+        There it goes to the latest step, or to `notice` if there is one.
+        """
+        self.flow.notice = notice
         latest = next(reversed(self.flow.outcomes), "connect")
         page = reverse("demo:partner", kwargs={"programme": self.partner.slug})
-        response = redirect(address or f"{page}#step-{latest}")
+        response = redirect(address or (page if notice else f"{page}#step-{latest}"))
         self.session.save(self.partner.slug, self.flow, response)
         return response
 
@@ -97,6 +100,8 @@ class PartnerView(ProgrammeView):
             "steps": show_steps(self.partner, self.flow),
             "flow": self.flow,
             "password": PASSWORD,
+            # What the server has to tell the user is for the server's own pages.
+            "messages": [self.flow.notice] if self.flow.notice else [],
         }
         return render(request, "demo/partner.html", context)
 
@@ -111,8 +116,7 @@ class ConnectView(ProgrammeView):
         try:
             address = self.partner.connect(self.flow, self.wire, asks_again="asks_again" in request.POST)
         except ServerUnreachableError as error:
-            messages.error(request, str(error))
-            return self.leave()
+            return self.leave(notice=str(error))
         return self.leave(address)
 
 
@@ -128,7 +132,7 @@ class CallbackView(ProgrammeView):
         elif self.flow.state:
             self.partner.receive(self.flow, self.wire, answer)
         else:
-            messages.warning(request, _("We are not waiting for an answer. Each answer counts once."))
+            return self.leave(notice=_("We are not waiting for an answer. Each answer counts once."))
         # The code must not stay in the address bar.
         return self.leave()
 
@@ -140,8 +144,7 @@ class StepView(ProgrammeView):
 
     def post(self, request: HttpRequest, programme: str, step: str) -> HttpResponse:
         if step not in self.partner.available(self.flow):
-            messages.warning(request, _("This step cannot be taken now."))
-            return self.leave()
+            return self.leave(notice=_("This step cannot be taken now."))
         if isinstance(self.partner, ReceiptsPartner) and step == "membership":
             return self.leave(self.partner.membership_address(self.flow, self.wire))
         self.partner.take(step, self.flow, self.wire)
