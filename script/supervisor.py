@@ -30,7 +30,7 @@ WEB_PROCESSES = 2
 WEB_THREADS = 2 * (os.cpu_count() or 1) + 1
 # Request line and headers together; `state` alone may be 4 096 characters, three times that when encoded.
 HTTP_BUFFER_BYTES = 65536
-START_SECONDS = 60
+START_SECONDS = 120  # a busy machine needs long
 
 HELP = """\
 environment variables, all optional:
