@@ -132,6 +132,8 @@ ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_SESSION_REMEMBER = None
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+# Tell people by mail when their password, e-mail address or second factor has changed.
+ACCOUNT_EMAIL_NOTIFICATIONS = True
 # A development start sends a lot of log-ins from one address; production keeps allauth's limits.
 if not env.bool("RATE_LIMITS", default=not DEMO_MODE):
     ACCOUNT_RATE_LIMITS = False
