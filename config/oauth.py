@@ -25,7 +25,7 @@ OAUTH2_PROVIDER: dict[str, Any] = {
     # loopback only (RFC 8252 7.3), a custom scheme for public clients only (RFC 8252 7.1).
     "ALLOWED_REDIRECT_URI_SCHEMES": ["https"],
     "ALLOW_URI_WILDCARDS": False,  # RFC 9700 2.1
-    "PKCE_REQUIRED": "apps.tokens.validator.is_pkce_required",  # RFC 9700 2.1.1
+    "PKCE_REQUIRED": True,  # RFC 9700 2.1.1; of public clients (Validator.is_pkce_required), taken from all
     "OAUTH2_RESPONSE_TYPES_SUPPORTED": ["code"],
     "OAUTH2_GRANT_TYPES_SUPPORTED": ["authorization_code", "refresh_token", "client_credentials"],
     # RFC 9700's gates: every one on.

@@ -95,8 +95,17 @@ TEMPLATES = [
 
 _database = env.db_url("DATABASE_URL", engine="django.db.backends.postgresql")
 # Connections are kept in a pool per process: opening one costs more than a token request.
-_pool = {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=10), "timeout": 10}
-DATABASES = {"default": {**_database, "OPTIONS": {**_database.get("OPTIONS", {}), "pool": _pool}}}
+_pool = {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=20), "timeout": 10}
+DATABASES = {
+    "default": {
+        **_database,
+        "OPTIONS": {**_database.get("OPTIONS", {}), "pool": _pool},
+        # A connection that died with a restarted PostgreSQL is replaced before a request gets it.
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+# One cache for all processes: rate limits, and which codes of a second factor have been used.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "shared_cache"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- people -----------------------------------------------------------------------------------
@@ -137,6 +146,8 @@ ACCOUNT_EMAIL_NOTIFICATIONS = True
 # A development start sends a lot of log-ins from one address; production keeps allauth's limits.
 if not env.bool("RATE_LIMITS", default=not DEMO_MODE):
     ACCOUNT_RATE_LIMITS = False
+# How many reverse proxies of the host's own stand in front: limits by address count whom the last of them names.
+ALLAUTH_TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXIES", default=0)
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = INSECURE_HTTP
@@ -156,6 +167,9 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["apps.tokens.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "UNAUTHENTICATED_USER": None,
+    # The answer is JSON, whatever a client's defaults say that it accepts.
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.members.negotiation.JSONOnly",
+    "URL_FORMAT_OVERRIDE": None,
 }
 
 # --- what browsers may do ------------------------------------------------------------------------

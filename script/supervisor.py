@@ -27,7 +27,7 @@ DATABASE_NAME = "countersign"
 WEB_PROCESSES = 2
 # Per process, as many as granian accepts without a warning. The demo pages call this very server while they
 # are being served, so one thread would not do.
-WEB_THREADS = 2 * (os.cpu_count() or 1) + 1
+WEB_THREADS = min(2 * (os.cpu_count() or 1) + 1, 16)  # each may hold a connection of the pool, which has 20
 # Request line and headers together; `state` alone may be 4 096 characters, three times that when encoded.
 HTTP_BUFFER_BYTES = 65536
 START_SECONDS = 120  # a busy machine needs long
@@ -40,7 +40,7 @@ environment variables, all optional:
   SECRET_KEY      unset: made once and kept in VAR_DIR/secret-key
   DEMO_MODE       1 (default): demo data in an empty database, plain http on loopback, logins printed
                   0: none of that; ALLOWED_HOSTS then has to name your hosts, and https is expected
-docs/operating.md tells more.
+README.md tells more.
 """
 
 

@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 from django.contrib.auth.hashers import make_password
-from django.core.cache import cache
 from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import Client
@@ -50,7 +49,6 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 def _fresh_process() -> Iterator[None]:
     """Every test starts like a new process: nothing cached of another test's database."""
     keys.forget_loaded_keys()
-    cache.clear()
     yield
     keys.forget_loaded_keys()
 

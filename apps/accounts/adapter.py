@@ -21,5 +21,12 @@ class AccountAdapter(DefaultAccountAdapter):
         wanted = self.request.GET.get("next", "")
         return f"{url}?{urlencode({'next': wanted})}" if wanted and self.is_safe_url(wanted) else url
 
+    def is_safe_url(self, url: str) -> bool:
+        """Say whether `url` may be redirected to; what is no URL at all is not (allauth would fail on it)."""
+        try:
+            return bool(super().is_safe_url(url))
+        except ValueError:
+            return False
+
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return True

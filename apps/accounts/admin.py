@@ -1,5 +1,6 @@
 from typing import Any
 
+from allauth.account.admin import EmailAddress
 from allauth.account.decorators import secure_admin_login
 from allauth.mfa.admin import Authenticator
 from allauth.usersessions.admin import UserSession
@@ -28,7 +29,8 @@ from apps.accounts.values import read_value, write_value
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 # The library's pages show what nobody is to see: a session's key, the secret of a second factor.
-admin.site.unregister([Authenticator, UserSession])
+# Addresses are changed on the user's page, which knows who may change whom.
+admin.site.unregister([Authenticator, UserSession, EmailAddress])
 
 
 class UserAddForm(BaseUserCreationForm):

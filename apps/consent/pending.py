@@ -6,12 +6,14 @@ redirect will lead, because Chromium applies `form-action` to that redirect too.
 """
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.http import MAX_URL_LENGTH
 
 from apps.accounts.models import User
@@ -27,14 +29,21 @@ class PendingAuthorization:
 
     #: The request itself: the door's path with the query.
     path: str
-    client_id: str
     application_name: str
     #: What the log-in page itself tells that will be shared: for trusted applications, which have no other page.
     shown_scopes: list[str]
     form_target: str
     is_trusted: bool = False
-    #: The user has logged in on a page that said what is shared.
+    #: The user has sent a log-in form that said what is shared.
+    is_noticed: bool = False
+    #: And they have got through the log-in, on their way to this request.
     is_answered: bool = False
+
+    @property
+    def notice(self) -> str:
+        """The seal on what the log-in page says will be shared; its form sends it back, and none else can."""
+        said = json.dumps([self.path, self.application_name, self.shown_scopes, self.is_trusted])
+        return salted_hmac("consent.notice", said, algorithm="sha256").hexdigest()
 
 
 def form_target(uri: str) -> str:
@@ -89,15 +98,31 @@ def form_targets(request: HttpRequest) -> list[str]:
 def admit_redirect(response: HttpResponse, targets: list[str]) -> None:
     """Let forms of this page lead on to `targets`."""
     if targets:
-        response._csp_update = {"form-action": targets}  # type: ignore[attr-defined]
+        admitted = getattr(response, "_csp_update", {}).get("form-action", [])
+        response._csp_update = {"form-action": [*admitted, *targets]}  # type: ignore[attr-defined]
+
+
+def note_notice(sender: type[User], request: HttpRequest, **kwargs: Any) -> None:
+    """Note that the log-in form which the user has just sent was one that said what is shared.
+
+    A second factor may follow, on a page that says nothing of it.
+    """
+    address = request.POST.get("next", "")
+    pending = find(request, address)
+    if pending and constant_time_compare(request.POST.get("notice", ""), pending.notice):
+        _replace(request, address, replace(pending, is_noticed=True))
 
 
 def note_login(sender: type[User], request: HttpRequest, response: Any = None, **kwargs: Any) -> None:
-    """Note that the user has just logged in on their way to an authorization request."""
+    """Note that the user has logged in, with notice, on their way to an authorization request."""
     address = getattr(response, "url", None)
     pending = find(request, address) if address else None
-    if pending:
-        request.session[_SESSION_KEY] = {**_all(request), address: asdict(replace(pending, is_answered=True))}
+    if address and pending and pending.is_noticed:
+        _replace(request, address, replace(pending, is_answered=True))
+
+
+def _replace(request: HttpRequest, address: str, pending: PendingAuthorization) -> None:
+    request.session[_SESSION_KEY] = {**_all(request), address: asdict(pending)}
 
 
 def _all(request: HttpRequest) -> dict[str, Any]:

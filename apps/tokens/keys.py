@@ -119,7 +119,12 @@ def rotate_signing_keys(*, lifetimes: dict[str, timedelta | None]) -> list[Signi
 def public_jwks(now: datetime | None = None) -> dict[str, Any]:
     """Return the JWK Set (RFC 7517 section 5) of every public key whose tokens may still be valid."""
     keys = SigningKey.objects.verifiable(now or timezone.now()).filter(algorithm=SigningKey.Algorithm.RS256)
-    return {"keys": list(keys.order_by("-created_at").values_list("public_jwk", flat=True))}
+    published = list(keys.order_by("-created_at").values_list("public_jwk", flat=True))
+    if not published:
+        # Nobody has asked for a token yet.
+        ensure_signing_keys()
+        published = list(keys.order_by("-created_at").values_list("public_jwk", flat=True))
+    return {"keys": published}
 
 
 def _load() -> dict[str, list[LoadedKey]]:

@@ -2,7 +2,7 @@
 
 Building the SQL of a joined read costs Django more than PostgreSQL needs to answer it, and a token request has two
 or three of them. The ORM stays the one place that knows columns and joins; it is only asked once.
-docs/decisions/0002-one-statement-per-write.md has the figures.
+docs/decisions/0002-one-statement-per-write.md says how much that was.
 """
 
 import uuid

@@ -114,7 +114,10 @@ def find_live_refresh_token(token: str) -> tuple[RefreshToken, TokenFamily] | No
         return None
     if not row.application.is_approved or not row.user.is_active:
         return None
-    return (row, row.access_token.family) if timezone.now() < refresh_token_expiry(row) else None
+    family = row.access_token.family
+    if family.revoked_at is not None or not family.connection.is_active:
+        return None
+    return (row, family) if timezone.now() < refresh_token_expiry(row) else None
 
 
 def find_refresh_token(token: str) -> tuple[RefreshToken, TokenFamily] | None:

@@ -14,6 +14,7 @@ from django.db import connection as database
 from apps.tokens.issuing import hash_token
 from apps.tokens.models import Grant, TokenFamily
 
+# The connection may end while its row is waited for; then nothing is stored.
 _SPEND_CODE = """
 WITH spent AS (
     UPDATE tokens_grant SET spent_at = %(now)s, updated = %(now)s, token_family = %(family)s
@@ -24,13 +25,14 @@ WITH spent AS (
 ), used AS (
     UPDATE connections_connection c
     SET last_used_at = %(now)s, partner_metadata = COALESCE(spent.partner_metadata, c.partner_metadata)
-    FROM spent WHERE c.id = spent.connection_id
+    FROM spent WHERE c.id = spent.connection_id AND c.ended_at IS NULL
     RETURNING c.id
 ), access AS (
     INSERT INTO oauth2_provider_accesstoken
         (user_id, application_id, token, token_checksum, expires, scope, resource, created, updated)
-    SELECT user_id, application_id, '', %(access)s::text, %(expires)s, %(scope)s::text, '[]'::jsonb, %(now)s, %(now)s
-    FROM spent
+    SELECT spent.user_id, spent.application_id, '', %(access)s::text, %(expires)s, %(scope)s::text,
+           '[]'::jsonb, %(now)s, %(now)s
+    FROM spent, used
     RETURNING id
 ), refresh AS (
     INSERT INTO oauth2_provider_refreshtoken

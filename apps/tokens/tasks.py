@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from django.db.models import Q
 from django.utils import timezone
+from oauth2_provider.models import AccessToken
 from procrastinate.contrib.django import app
 
 from apps.tokens.models import Grant
@@ -12,6 +13,20 @@ from apps.tokens.models import Grant
 TOMBSTONE_LIFETIME = timedelta(days=30)
 #: Rows deleted in one statement, so that none holds its locks for long.
 BATCH_SIZE = 5_000
+
+
+@app.periodic(cron="23 * * * *")
+@app.task(queueing_lock="delete-dead-service-tokens", pass_context=False)
+def delete_dead_service_tokens(timestamp: int) -> int:
+    """Delete services' expired tokens, of which each request leaves one; returns how many went.
+
+    Users' tokens belong to a family and stay with it.
+    """
+    dead = AccessToken.objects.filter(family__isnull=True, user__isnull=True, expires__lt=timezone.now())
+    total = 0
+    while batch := list(dead.values_list("pk", flat=True)[:BATCH_SIZE]):
+        total += AccessToken.objects.filter(pk__in=batch).delete()[0]
+    return total
 
 
 @app.periodic(cron="17 * * * *")

@@ -201,11 +201,12 @@ class JwksView(View):
     http_method_names = ["get", "head", "options"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        return _public(JsonResponse(public_jwks(), content_type="application/jwk-set+json"))
+        # A new key signs at once, so a copy of the list without it would refuse good tokens.
+        return _public(JsonResponse(public_jwks(), content_type="application/jwk-set+json"), "no-cache")
 
 
-def _public(response: HttpResponse) -> HttpResponse:
-    """Let any origin read a public document, and keep it for five minutes."""
+def _public(response: HttpResponse, cache_control: str = "public, max-age=300") -> HttpResponse:
+    """Let any origin read a public document."""
     response["Access-Control-Allow-Origin"] = "*"
-    response["Cache-Control"] = "public, max-age=300"
+    response["Cache-Control"] = cache_control
     return response

@@ -9,6 +9,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.generic import View
 from oauth2_provider.exceptions import FatalClientError, OAuthToolkitError
@@ -59,7 +60,8 @@ class AuthorizationView(BaseAuthorizationView):
     of it, the URL does.
     """
 
-    http_method_names = ["get", "head", "post"]
+    # No HEAD: a link checker must not be given a code.
+    http_method_names = ["get", "post"]
     authorization: AuthorizationRequest
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -92,8 +94,8 @@ class AuthorizationView(BaseAuthorizationView):
         now_pending = self._as_pending(request.get_full_path())
         before_login = pending.find(request, pending.way_back(now_pending.path))
         # Only what the log-in page showed has been agreed to; the application may have got more scopes since.
-        agreed = before_login.shown_scopes if before_login and before_login.is_answered else None
-        if asked.application.is_trusted and agreed == now_pending.shown_scopes:
+        is_agreed = before_login and before_login.is_answered and before_login.notice == now_pending.notice
+        if asked.application.is_trusted and is_agreed:
             return self._allow(asked.scopes)
         pending.remember(request, now_pending)
         return self._show_consent(ConsentForm(optional_scopes=self._optional_scopes()))
@@ -110,7 +112,11 @@ class AuthorizationView(BaseAuthorizationView):
             logout(request)
             return self._send_to("account_login")
         ticked = form.cleaned_data["optional_scopes"]
-        return self._allow([scope for scope in asked.scopes if scope not in optional or scope in ticked])
+        granted = [scope for scope in asked.scopes if scope not in optional or scope in ticked]
+        if asked.scopes and not granted:
+            form.add_error(None, _("Tick at least one, or press Deny."))
+            return self._show_consent(form, status=400)
+        return self._allow(granted)
 
     def handle_no_permission(self) -> HttpResponse:  # type: ignore[override]  # it may go to the client, too
         """Send the user to log in, and back here; or tell the client, if it wants no page (`prompt=none`)."""
@@ -155,9 +161,8 @@ class AuthorizationView(BaseAuthorizationView):
         groups = shown_scopes(application, self.authorization.scopes) if application.is_trusted else []
         return pending.PendingAuthorization(
             path=path,
-            client_id=application.client_id,
             application_name=application.name,
-            shown_scopes=[str(scope.label) for _, scopes in groups for scope in scopes],
+            shown_scopes=[str(scope.label) for _category, scopes in groups for scope in scopes],
             form_target=pending.form_target(self.authorization.redirect_uri),
             is_trusted=application.is_trusted,
         )
@@ -258,6 +263,7 @@ class AuthorizationView(BaseAuthorizationView):
         return render(self.request, "consent/refused.html", context, status=400)
 
 
+@method_decorator(never_cache, name="dispatch")
 class ContinueView(View):
     """Leads from a short address back to the authorization request that it stands for (pending.way_back)."""
 

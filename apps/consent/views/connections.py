@@ -4,7 +4,9 @@ from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
 from django.views.generic import TemplateView, View
 
 from apps.accounts.selectors import signed_in_user
@@ -14,6 +16,7 @@ from apps.organisations.middleware import host_of
 from apps.tokens.services import end_connection
 
 
+@method_decorator(never_cache, name="dispatch")
 class ConnectionListView(LoginRequiredMixin, TemplateView):
     """What a user has connected here, with a way to take each back."""
 
@@ -25,6 +28,7 @@ class ConnectionListView(LoginRequiredMixin, TemplateView):
         return super().get_context_data(connections=shown, **kwargs)
 
 
+@method_decorator(never_cache, name="dispatch")
 class ConnectionRemoveView(LoginRequiredMixin, View):
     """Asks once more, then ends a connection."""
 

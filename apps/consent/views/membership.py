@@ -36,8 +36,10 @@ class MembershipView(LoginRequiredMixin, View):
         if not request.user.is_authenticated:
             return self.handle_no_permission()
         parameters, malformed = read_query(request, known=("receipthero_id", "redirect_uri"))
-        if malformed or "receipthero_id" not in parameters:
+        if "receipthero_id" in malformed or "receipthero_id" not in parameters:
             return self._refuse("receipthero-id")
+        if "redirect_uri" in malformed:
+            return self._refuse("redirect-uri")
         self.connection = self._find_connection(parameters["receipthero_id"])
         self.redirect_uri = parameters.get("redirect_uri", "")
         if not self.connection.application.redirect_uri_allowed(self.redirect_uri):
