@@ -107,7 +107,7 @@ def note_notice(sender: type[User], request: HttpRequest, **kwargs: Any) -> None
 
     A second factor may follow, on a page that says nothing of it.
     """
-    address = request.POST.get("next", "")
+    address = request.POST.get("next") or request.GET.get("next", "")
     pending = find(request, address)
     if pending and constant_time_compare(request.POST.get("notice", ""), pending.notice):
         _replace(request, address, replace(pending, is_noticed=True))

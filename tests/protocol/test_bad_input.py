@@ -302,6 +302,7 @@ OUTSIDE = [
     "https://evil.example/",
     "//evil.example/",
     "///evil.example/",
+    "http://[",
     "\\\\evil.example/",
     "/\\evil.example/",
     "http:evil.example",

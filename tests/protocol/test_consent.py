@@ -2,6 +2,7 @@
 
 import html
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -39,7 +40,9 @@ def log_in(member, password):
     def call(browser, answer):
         page = browser.client.get(answer["Location"])
         assert page.status_code == 200
-        response = browser.client.post(answer["Location"], {"login": member.email, "password": password})
+        fields = dict(re.findall(r'name="(next|notice)" value="([^"]*)"', page.content.decode()))
+        fields = {name: html.unescape(value) for name, value in fields.items()}
+        response = browser.client.post("/account/login/", {"login": member.email, "password": password, **fields})
         assert response.status_code == 302, words_of(response)
         return page, response
 
@@ -209,16 +212,27 @@ def test_scope_that_is_not_optional_cannot_be_unticked(browser, make_application
     assert set(tokens["scope"].split()) == set(application.row.scopes)
 
 
-def test_all_scopes_unticked_grants_none_and_never_widens(
-    browser, make_application, exchange, refresh, introspect, call_with
-):
-    """An empty scope must not be read as "no scope parameter: all of them", at any step."""
+def test_all_scopes_unticked_is_no_answer(browser, make_application):
+    """An empty scope would be a token for nothing, or be read as "no scope parameter: all of them"."""
     application = make_application("portal", optional_scopes=SCOPES["portal"])
 
-    tokens = exchange(application, query_of(browser.answer(browser.ask(application)))["code"]).json()
+    page = browser.answer(browser.ask(application))
+
+    assert page.status_code == 400
+    assert "Tick at least one, or press Deny." in words_of(page)
+    assert not Connection.objects.exists()
+    assert not Grant.objects.exists()
+
+
+def test_scopes_all_narrowed_away_since_never_widen(connect, make_application, refresh, introspect, call_with, member):
+    """What is left of a token is nothing, and nothing is what it stays."""
+    application = make_application("portal")
+    tokens = connect(application)
+    Connection.objects.filter(user=member).update(scopes=[])
+
     refreshed = refresh(application, tokens["refresh_token"]).json()
 
-    assert tokens["scope"] == refreshed["scope"] == ""
+    assert refreshed["scope"] == ""
     assert introspect(application, refreshed["access_token"])["scope"] == ""
     assert set(call_with("/open_auth/get_user_data/", refreshed["access_token"]).json()) == {"userId", "username"}
     wider = refresh(application, refreshed["refresh_token"], scope="person.full_name")
@@ -424,6 +438,42 @@ def test_scope_that_the_log_in_page_did_not_show_is_asked(trusted, log_in):
 
     assert visitor.client.get(response["Location"]).status_code == 200
     assert not Connection.objects.exists()
+
+
+def test_log_in_form_that_did_not_say_what_is_shared_is_no_answer(trusted, member, password):
+    """Opened before the request was under way, or without what the page says: then the user confirms."""
+    visitor = Browser()
+    address = visitor.ask(trusted)["Location"]
+    blank = Browser().client.get(address)
+    assert b'name="notice"' not in blank.content
+
+    fields = {"login": member.email, "password": password, "next": parse_qs(urlsplit(address).query)["next"][0]}
+    response = visitor.client.post("/account/login/", fields)
+
+    assert visitor.client.get(response["Location"]).status_code == 200
+    assert not Connection.objects.exists()
+
+
+def test_notice_of_another_request_is_no_answer(trusted, make_application, member, password):
+    visitor = Browser()
+    other = make_application(name="Other", is_trusted=True, scopes=[])
+    page = visitor.client.get(visitor.ask(other)["Location"])
+    notice = re.search(r'name="notice" value="([0-9a-f]+)"', page.content.decode())[1]
+    address = parse_qs(urlsplit(visitor.ask(trusted)["Location"]).query)["next"][0]
+
+    fields = {"login": member.email, "password": password, "next": address, "notice": notice}
+    response = visitor.client.post("/account/login/", fields)
+
+    assert visitor.client.get(response["Location"]).status_code == 200
+    assert not Connection.objects.exists()
+
+
+def test_link_checker_is_given_no_code(browser, application):
+    browser.authorize(application)
+    Grant.objects.all().delete()
+
+    assert browser.client.head(f"/auth?client_id={application.client_id}").status_code == 405
+    assert not Grant.objects.exists()
 
 
 def test_trusted_application_asks_a_user_who_is_already_logged_in_once(browser, trusted):

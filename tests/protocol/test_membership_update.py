@@ -88,6 +88,16 @@ def test_saving_without_a_change_is_cancelled_although_the_application_gave_a_sc
     assert_back(browser.client.post(address, {"action": "save", "scopes": ["receipt:read"]}), "cancelled", connection)
 
 
+def test_page_leads_back_also_while_another_authorization_is_open(browser, address, application, make_application):
+    """Chromium applies `form-action` to the redirect that follows the form."""
+    browser.ask(make_application(name="Other", redirect_uris="https://other.example/cb"))
+
+    policy = browser.client.get(address)["Content-Security-Policy"]
+
+    form_action = next(part for part in policy.split(";") if part.strip().startswith("form-action"))
+    assert "https://partner.example" in form_action
+
+
 def test_cancel_changes_nothing(browser, address, connection):
     response = browser.client.post(address, {"action": "cancel", "scopes": ["receipt:read"]})
 

@@ -1,14 +1,16 @@
 """What several requests at the same moment may and may not do: real threads, real connections, real PostgreSQL."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.http import HttpResponse
 from django.test import Client
+from django.utils import timezone
 from oauth2_provider.models import AccessToken, RefreshToken
 
 from apps.connections.models import Connection, EndReason
@@ -122,6 +124,40 @@ def test_redeeming_and_refreshing_while_the_user_removes_the_connection_leaves_n
         assert not RefreshToken.objects.filter(revoked__isnull=True).exists()
         assert exchange_request(application, code)().status_code == 400
         assert refresh_request(application, refresh_token)().status_code == 400
+
+
+@pytest.mark.spec("CONTRACT", "6")
+def test_code_that_slipped_in_while_its_connection_ended_buys_nothing(browser, make_application, member):
+    """The exchange waits for the connection's row, and finds it ended when it gets it."""
+    application = make_application("customer")
+    code = browser.authorize(application)
+    statuses = []
+
+    def redeem() -> None:
+        statuses.append(exchange_request(application, code)().status_code)
+        connection.close()
+
+    with transaction.atomic():
+        Connection.objects.filter(user=member).update(ended_at=timezone.now())
+        thread = threading.Thread(target=redeem)
+        thread.start()
+        wait_until_somebody_waits_for_a_lock()
+    thread.join()
+
+    assert statuses == [400]
+    assert not AccessToken.objects.exists()
+    assert not RefreshToken.objects.exists()
+
+
+def wait_until_somebody_waits_for_a_lock() -> None:
+    """Return as soon as another connection waits for a row that this transaction holds."""
+    deadline = time.monotonic() + 10
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+    raise AssertionError("Nobody came to wait.")
 
 
 @pytest.mark.spec("CONTRACT", "3")

@@ -136,6 +136,15 @@ def test_resources_are_read_only(connect, make_application, call_with, profile, 
     assert call_with(path, token, method=method).status_code == 405
 
 
+@pytest.mark.parametrize("path", ["/oauth/user", "/open_auth/get_user_data/"])
+@pytest.mark.parametrize("accept", ["text/html", "application/xml", "image/*;q=0.1", "rubbish"])
+def test_answer_is_json_whatever_the_client_says_it_accepts(partner, organisation, path, accept):
+    response = partner.get(f"{path}?format=xml", headers={"Accept": accept})
+
+    assert response.status_code == 401
+    assert response["Content-Type"] == "application/json"
+
+
 @EACH
 @pytest.mark.parametrize("method", ["head", "options"])
 def test_head_and_options_need_the_token_too(connect, make_application, call_with, profile, path, method):

@@ -46,6 +46,16 @@ def test_keys_are_public_and_complete(partner, organisation):
         assert (key["kty"], key["use"], key["alg"]) == ("RSA", "sig", "RS256")
 
 
+def test_keys_are_published_before_the_first_token_and_never_kept(partner, organisation):
+    SigningKey.objects.all().delete()
+    keys.forget_loaded_keys()
+
+    response = partner.get(ADDRESS)
+
+    assert len(response.json()["keys"]) == 1
+    assert response["Cache-Control"] == "no-cache"
+
+
 @pytest.mark.spec("RFC 7638", "3")
 def test_kid_is_the_key_s_thumbprint(partner, organisation):
     for kid, key in published(partner).items():
