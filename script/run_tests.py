@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from types import FrameType
 
+import playwright
 from embedded_postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
 from errors import StartError
 
@@ -63,14 +64,22 @@ def browser() -> str:
             raise StartError(f"CHROMIUM={os.environ['CHROMIUM']} is not a program")
         return os.environ["CHROMIUM"]
     found = find_browser()
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+    if (found is None or not driver_runs()) and os.geteuid() == 0 and shutil.which("apt-get"):
         install_browser()
         found = find_browser()
     if found is None:
         raise StartError(
             "the browser tests need Chromium: install it (Debian: apt-get install chromium), or set CHROMIUM"
         )
+    if not driver_runs():
+        raise StartError("Playwright's driver does not start: install its library (Debian: apt-get install libatomic1)")
     return found
+
+
+def driver_runs() -> bool:
+    """Whether the program that Playwright drives the browser with finds its libraries."""
+    node = Path(playwright.__file__).parent / "driver" / "node"
+    return subprocess.run([node, "--version"], capture_output=True).returncode == 0
 
 
 def find_browser() -> str | None:
@@ -90,6 +99,7 @@ def install_browser() -> None:
         "--no-install-recommends",
         "chromium",
         "fonts-dejavu-core",
+        "libatomic1",  # for Playwright's driver
     ]
     for command in (install, ["apt-get", "update", "--quiet"], install):
         done = subprocess.run(
