@@ -34,7 +34,7 @@ def fill_countersign(count: int) -> dict[str, Any]:
     from apps.developers.services import create_application
     from apps.organisations.services import create_organisation
     from apps.tokens import keys
-    from apps.tokens.issuing import hash_token
+    from apps.tokens.issuance import hash_token
     from apps.tokens.models import Grant
 
     keys.ensure_signing_keys()

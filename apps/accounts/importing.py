@@ -19,8 +19,9 @@ from django.utils import timezone
 from apps.accounts.data_points import BY_KEY
 from apps.accounts.import_files import PeopleFile, Row
 from apps.accounts.models import ProfileValue, User
-from apps.accounts.values import check_value, is_storable, read_date, read_value
+from apps.accounts.values import check_value, read_date, read_value
 from apps.organisations.models import Membership, Organisation
+from apps.organisations.text import is_storable
 
 #: Rows that are looked up and written together.
 BATCH_SIZE = 1000

@@ -11,6 +11,7 @@ from django.core.validators import URLValidator
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.data_points import DataPoint
+from apps.organisations.text import is_storable
 
 MAX_TEXT_LENGTH = 2000
 MAX_ENTRIES = 50
@@ -101,15 +102,6 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "texts": _check_texts,
     "links": _check_links,
 }
-
-
-def is_storable(text: str) -> bool:
-    """Say whether the database can hold `text`: no NUL, no lone surrogate."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\x00" not in text
 
 
 def read_date(text: str) -> date | None:

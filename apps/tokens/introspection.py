@@ -6,7 +6,8 @@ from apps.accounts.models import User
 from apps.connections.models import Connection
 from apps.developers.models import Application
 from apps.tokens import selectors
-from apps.tokens.issuing import PREFIXES, refresh_token_expiry
+from apps.tokens.issuance import PREFIXES
+from apps.tokens.issuing import refresh_token_expiry
 from apps.tokens.profiles.base import NEVER
 
 INACTIVE: dict[str, Any] = {"active": False}

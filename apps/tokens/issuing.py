@@ -1,11 +1,5 @@
-"""What is known when a token is made, and how each token is derived from it."""
+"""Which token an application gets for a request: its profile's, made from the request's issuance."""
 
-import base64
-import hashlib
-import hmac
-import secrets
-import uuid
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.utils import timezone
@@ -13,62 +7,9 @@ from oauth2_provider.models import RefreshToken
 from oauthlib.common import Request
 
 from apps.developers.models import Application
-from apps.tokens.keys import derive_secret
+from apps.tokens.issuance import Issuance, random_seed
 from apps.tokens.profiles import PROFILES, TokenProfile
 from apps.tokens.profiles.base import NEVER
-
-# A recognisable start lets secret scanners find a leaked token, and tells us which table to look in.
-PREFIXES = {"code": "csc_", "access": "csa_", "refresh": "csr_"}
-
-
-def hash_token(token: str) -> str:
-    """Return what is stored of a code or token: its SHA-256, in hex. They are random, so no salt is needed."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Issuance:
-    """One act of issuing. Every token and `jti` of it follows from `seed`, so a retry can be given the same again.
-
-    The seed is random for a code, and for a refresh token an HMAC of the presented token under a key of the
-    server's: nobody can foresee the successor, and nothing has to be kept in clear to repeat it.
-    """
-
-    seed: bytes
-    issued_at: datetime
-    client_id: str
-    issuer: str
-    scopes: list[str]
-    user_id: uuid.UUID | None = None
-    connection_id: uuid.UUID | None = None
-
-    @property
-    def issued_at_seconds(self) -> int:
-        return int(self.issued_at.timestamp())
-
-    @property
-    def jti(self) -> str:
-        return self._derive("jti").hex()
-
-    def opaque(self, kind: str) -> str:
-        """Return the opaque token of `kind` ("access" or "refresh"): 256 bits behind a recognisable prefix."""
-        return PREFIXES[kind] + base64.urlsafe_b64encode(self._derive(kind)).rstrip(b"=").decode()
-
-    def _derive(self, purpose: str) -> bytes:
-        return hmac.digest(self.seed, purpose.encode(), "sha256")
-
-
-def random_seed() -> bytes:
-    return secrets.token_bytes(32)
-
-
-def successor_seed(refresh_token: str) -> bytes:
-    """Return the seed of what a refresh token is exchanged for: the same for the same token, each time."""
-    return hmac.digest(derive_secret("refresh-successors"), refresh_token.encode(), "sha256")
-
-
-def make_authorization_code() -> str:
-    return PREFIXES["code"] + secrets.token_urlsafe(32)
 
 
 def profile_of(application: Application) -> TokenProfile:

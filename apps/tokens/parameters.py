@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from oauthlib.oauth2.rfc6749 import errors
 
+from apps.organisations.text import is_storable
+
 #: Bytes. The longest honest request (a code, a secret, a redirect URI, a verifier) has some 3 KB.
 MAX_BODY_LENGTH = 64 * 1024
 MAX_PARAMETERS = 50
@@ -30,15 +32,6 @@ class BodyTooLongError(errors.InvalidRequestError):
     status_code = 413
 
 
-def is_clean(value: str) -> bool:
-    """Say whether `value` is text that the database can hold: no NUL, no lone surrogate."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\x00" not in value
-
-
 def printable(name: str) -> str:
     """Return a parameter's name in the characters that an error_description may have (RFC 6749 5.2)."""
     return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", name[:50])
@@ -54,7 +47,7 @@ def read_parameters(request: HttpRequest, *, known: Iterable[str]) -> dict[str, 
     if len(pairs) > MAX_PARAMETERS:
         raise errors.InvalidRequestError(description="Too many parameters.")
     for name, value in pairs:
-        if not is_clean(name) or not is_clean(value):
+        if not is_storable(name) or not is_storable(value):
             raise errors.InvalidRequestError(description=f"Malformed value of parameter {printable(name)}.")
     if repeated := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
         names = ", ".join(sorted(printable(name) for name in repeated))
@@ -77,9 +70,9 @@ def read_query(request: HttpRequest, *, known: Iterable[str]) -> tuple[dict[str,
     for name, value in parse_qsl(query, keep_blank_values=True, errors="surrogateescape"):
         if name not in wanted:
             continue
-        if name in values or not is_clean(value):
+        if name in values or not is_storable(value):
             bad.append(name)
-        if is_clean(value):
+        if is_storable(value):
             values.setdefault(name, value)
     return {name: value for name, value in values.items() if value}, sorted(set(bad))
 

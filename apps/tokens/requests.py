@@ -7,7 +7,7 @@ from oauth2_provider.models import RefreshToken
 from oauthlib.common import Request
 
 from apps.connections.models import Connection
-from apps.tokens.issuing import Issuance
+from apps.tokens.issuance import Issuance
 from apps.tokens.models import Grant, TokenFamily
 
 

@@ -11,7 +11,8 @@ from apps.accounts.models import User
 from apps.connections.models import Connection
 from apps.developers.models import Application
 from apps.organisations.models import served_at
-from apps.tokens.issuing import hash_token, refresh_token_expiry
+from apps.tokens.issuance import hash_token
+from apps.tokens.issuing import refresh_token_expiry
 from apps.tokens.models import Grant, TokenFamily
 from apps.tokens.prepared_reads import PreparedRead
 

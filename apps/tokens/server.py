@@ -20,7 +20,8 @@ from oauthlib.oauth2 import (
 from oauthlib.oauth2.rfc6749 import errors
 
 from apps.tokens.backend import MALFORMED_PARAMETERS, append_query
-from apps.tokens.issuing import access_token_lifetime, make_authorization_code
+from apps.tokens.issuance import make_authorization_code
+from apps.tokens.issuing import access_token_lifetime
 from apps.tokens.validator import Validator
 
 MAX_STATE_LENGTH = 4096

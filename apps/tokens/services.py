@@ -14,7 +14,7 @@ from oauth2_provider.models import AccessToken, RefreshToken
 from apps.connections.models import Connection, EndReason
 from apps.developers.models import Application
 from apps.tokens import keys
-from apps.tokens.issuing import PREFIXES, hash_token
+from apps.tokens.issuance import PREFIXES, hash_token
 from apps.tokens.models import Grant, SigningKey, TokenFamily
 from apps.tokens.profiles import PROFILES
 from apps.tokens.selectors import PresentedToken

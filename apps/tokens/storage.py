@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import connection as database
 
-from apps.tokens.issuing import hash_token
+from apps.tokens.issuance import hash_token
 from apps.tokens.models import Grant, TokenFamily
 
 # The connection may end while its row is waited for; then nothing is stored.

@@ -18,13 +18,8 @@ from apps.developers.models import Application
 from apps.tokens import selectors, services, storage
 from apps.tokens.backend import HOST_NAME
 from apps.tokens.errors import ApplicationNotApprovedError
-from apps.tokens.issuing import (
-    access_token_expiry,
-    hash_token,
-    issuance_of,
-    profile_of,
-    successor_seed,
-)
+from apps.tokens.issuance import hash_token, successor_seed
+from apps.tokens.issuing import access_token_expiry, issuance_of, profile_of
 from apps.tokens.models import Grant
 from apps.tokens.requests import OAuthRequest
 

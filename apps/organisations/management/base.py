@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError
 
 from apps.organisations.models import Organisation
+from apps.organisations.text import is_storable
 
 
 class AnsweringCommand(BaseCommand):
@@ -26,7 +27,7 @@ class AnsweringCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         for name, value in options.items():
             for text in value if isinstance(value, list) else [value]:
-                if isinstance(text, str) and not _is_text(text):
+                if isinstance(text, str) and not is_storable(text):
                     raise CommandError(f"--{name.replace('_', '-')} is not UTF-8 text.")
         try:
             return super().execute(*args, **options)
@@ -77,14 +78,6 @@ def one_line(error: ValidationError) -> str:
         for field, messages in error.message_dict.items()
         for message in messages
     )
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\x00" not in value
 
 
 def _shown(value: Any) -> str:

@@ -1,9 +1,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from apps.tokens.issuing import Issuance
+from apps.tokens.issuance import Issuance
 
 #: What stands in the database for "never": the column must have a value.
 NEVER = timedelta(days=36_525)
@@ -32,6 +31,6 @@ class TokenProfile:
     #: A user who denies goes to the home page instead of back to the application (CONTRACT section 3).
     denial_goes_home: ClassVar[bool] = False
 
-    def make_access_token(self, issuance: "Issuance") -> str:
+    def make_access_token(self, issuance: Issuance) -> str:
         """Return the access token for `issuance`, the same one whenever it is asked with the same issuance."""
         return issuance.opaque("access")

@@ -1,10 +1,6 @@
-from typing import TYPE_CHECKING
-
+from apps.tokens.issuance import Issuance
 from apps.tokens.keys import signing_keys
 from apps.tokens.profiles.base import TokenProfile
-
-if TYPE_CHECKING:
-    from apps.tokens.issuing import Issuance
 
 
 class ConnectionProfile(TokenProfile):
@@ -16,7 +12,7 @@ class ConnectionProfile(TokenProfile):
     signing_algorithm = "HS256"
     reads_state = True
 
-    def make_access_token(self, issuance: "Issuance") -> str:
+    def make_access_token(self, issuance: Issuance) -> str:
         connection_id = str(issuance.connection_id)
         claims = {
             "receipthero_id": connection_id,

@@ -1,10 +1,6 @@
-from typing import TYPE_CHECKING
-
+from apps.tokens.issuance import Issuance
 from apps.tokens.keys import signing_keys
 from apps.tokens.profiles.base import TokenProfile
-
-if TYPE_CHECKING:
-    from apps.tokens.issuing import Issuance
 
 
 class CustomerProfile(TokenProfile):
@@ -16,7 +12,7 @@ class CustomerProfile(TokenProfile):
     signing_algorithm = "RS256"
     resource = "customer"
 
-    def make_access_token(self, issuance: "Issuance") -> str:
+    def make_access_token(self, issuance: Issuance) -> str:
         issued_at = issuance.issued_at_seconds
         claims = {
             "aud": issuance.client_id,
