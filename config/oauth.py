@@ -14,7 +14,7 @@ OAUTH2_PROVIDER: dict[str, Any] = {
     "AUTHORIZATION_CODE_EXPIRE_SECONDS": 60,
     "ROTATE_REFRESH_TOKEN": True,  # RFC 9700 4.14.2
     "REFRESH_TOKEN_REUSE_PROTECTION": True,  # RFC 9700 4.14.2
-    # An honest retry is answered by deriving the successor again (tokens/issuing.py), not by a grace
+    # An honest retry is answered by deriving the successor again (tokens/issuance.py), not by a grace
     # period, which would need tokens in clear.
     "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": 0,
     # A client secret is 128 random characters: a slow hash would protect nothing and cost 0.3 s.
