@@ -126,7 +126,7 @@ def wait_for(port: int) -> None:
     for _ in range(100):
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            connection.request("GET", "/nothing-here")
+            connection.request("GET", "/oauth/user")
             connection.getresponse().read()
         except OSError:
             time.sleep(0.2)
