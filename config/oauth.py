@@ -10,7 +10,6 @@ OAUTH2_PROVIDER: dict[str, Any] = {
     # The application's profile decides what a token is and how long it lives (CONTRACT section 1).
     "ACCESS_TOKEN_GENERATOR": "apps.tokens.issuing.make_access_token",
     "REFRESH_TOKEN_GENERATOR": "apps.tokens.issuing.make_refresh_token",
-    "EXTRA_SERVER_KWARGS": {},
     "AUTHORIZATION_CODE_EXPIRE_SECONDS": 60,
     "ROTATE_REFRESH_TOKEN": True,  # RFC 9700 4.14.2
     "REFRESH_TOKEN_REUSE_PROTECTION": True,  # RFC 9700 4.14.2

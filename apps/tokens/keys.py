@@ -58,15 +58,15 @@ class LoadedKey:
 @dataclass(frozen=True)
 class _Loaded:
     at: float
-    keys: dict[str, list[LoadedKey]]
+    keys: dict[str, LoadedKey]
 
 
 _lock = threading.Lock()
 _loaded: _Loaded | None = None
 
 
-def signing_keys(algorithm: str) -> list[LoadedKey]:
-    """Return the process's keys for `algorithm`, the one that signs first, then those that still verify."""
+def signing_key(algorithm: str) -> LoadedKey:
+    """Return the key that signs with `algorithm`, loaded once per process."""
     global _loaded
     loaded = _loaded
     if loaded is None or time.monotonic() - loaded.at > RELOAD_INTERVAL:
@@ -127,21 +127,20 @@ def public_jwks(now: datetime | None = None) -> dict[str, Any]:
     return {"keys": published}
 
 
-def _load() -> dict[str, list[LoadedKey]]:
-    rows = list(SigningKey.objects.verifiable(timezone.now()))
-    if len([row for row in rows if row.retired_at is None]) < len(SigningKey.Algorithm.values):
+def _load() -> dict[str, LoadedKey]:
+    """Read the keys that sign. Retired ones are only published: a token used here is looked up, not verified."""
+    signing = SigningKey.objects.filter(retired_at__isnull=True)
+    rows = list(signing)
+    if len(rows) < len(SigningKey.Algorithm.values):
         ensure_signing_keys()
-        rows = list(SigningKey.objects.verifiable(timezone.now()))
-    # The key that signs has not been retired; behind it the newest first.
-    rows.sort(key=lambda row: (row.retired_at is None, row.created_at), reverse=True)
-    keys: dict[str, list[LoadedKey]] = {algorithm: [] for algorithm in SigningKey.Algorithm.values}
-    for row in rows:
-        private = cipher("signing-keys").decrypt(bytes(row.encrypted_private_key))
-        parsed: Any = private
-        if row.algorithm == SigningKey.Algorithm.RS256:
-            parsed = serialization.load_pem_private_key(private, password=None)
-        keys[row.algorithm].append(LoadedKey(kid=row.kid, algorithm=row.algorithm, key=parsed))
-    return keys
+        rows = list(signing.all())
+    return {row.algorithm: LoadedKey(kid=row.kid, algorithm=row.algorithm, key=_private_key(row)) for row in rows}
+
+
+def _private_key(row: SigningKey) -> Any:
+    private = cipher("signing-keys").decrypt(bytes(row.encrypted_private_key))
+    is_rsa = row.algorithm == SigningKey.Algorithm.RS256
+    return serialization.load_pem_private_key(private, password=None) if is_rsa else private
 
 
 def _make_key(algorithm: str) -> SigningKey:

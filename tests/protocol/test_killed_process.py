@@ -28,7 +28,7 @@ DYING_PROCESS = textwrap.dedent(
     from django.db import connection
     from django.test import Client
     from apps.tokens import keys
-    keys.signing_keys("RS256")
+    keys.signing_key("RS256")
     count = 0
 
     def die_there(execute, sql, params, many, context):

@@ -74,7 +74,7 @@ def test_hmac_key_and_private_parts_are_never_published(connect, application, pa
 def test_private_keys_are_encrypted_at_rest(organisation):
     for row in SigningKey.objects.all():
         assert b"PRIVATE KEY" not in bytes(row.encrypted_private_key)
-        assert keys.signing_keys(row.algorithm)[0].kid
+        assert keys.signing_key(row.algorithm).kid
 
 
 @pytest.mark.spec("CONTRACT", "5")
@@ -190,7 +190,7 @@ def with_other_claims(token, partner):
 
 def signed_by_us_but_never_stored(token, partner):
     _header, claims = taken_apart(token)
-    return keys.signing_keys("RS256")[0].sign({**claims, "jti": "x"})
+    return keys.signing_key("RS256").sign({**claims, "jti": "x"})
 
 
 def with_a_longer_signature(token, partner):

@@ -14,7 +14,7 @@ def statements(transactional_db: None) -> Callable[..., list[str]]:
     """Run a call outside any test transaction and return the statements it sent, BEGIN and COMMIT included."""
 
     def run(call: Callable[[], object]) -> list[str]:
-        keys.signing_keys("RS256")  # loaded once per process
+        keys.signing_key("RS256")  # loaded once per process
         with CaptureQueriesContext(connection) as captured:
             call()
         return [query["sql"].split()[0] for query in captured.captured_queries]

@@ -1,5 +1,5 @@
 from apps.tokens.issuance import Issuance
-from apps.tokens.keys import signing_keys
+from apps.tokens.keys import signing_key
 from apps.tokens.profiles.base import TokenProfile
 
 
@@ -21,4 +21,4 @@ class ConnectionProfile(TokenProfile):
             "iat": issuance.issued_at_seconds,
             "jti": issuance.jti,
         }
-        return signing_keys("HS256")[0].sign(claims)
+        return signing_key("HS256").sign(claims)

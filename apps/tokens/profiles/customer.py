@@ -1,5 +1,5 @@
 from apps.tokens.issuance import Issuance
-from apps.tokens.keys import signing_keys
+from apps.tokens.keys import signing_key
 from apps.tokens.profiles.base import TokenProfile
 
 
@@ -25,4 +25,4 @@ class CustomerProfile(TokenProfile):
             "iss": issuance.issuer,
             "client_id": issuance.client_id,
         }
-        return signing_keys("RS256")[0].sign(claims)
+        return signing_key("RS256").sign(claims)

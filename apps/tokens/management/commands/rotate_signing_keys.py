@@ -1,5 +1,7 @@
 from typing import Any
 
+from django.utils import timezone
+
 from apps.organisations.management.base import AnsweringCommand
 from apps.tokens.models import SigningKey
 from apps.tokens.services import rotate_signing_keys
@@ -13,7 +15,11 @@ class Command(AnsweringCommand):
 
     def handle(self, **options: Any) -> None:
         fresh = rotate_signing_keys()
-        retired = SigningKey.objects.filter(retired_at__isnull=False).order_by("-retired_at", "algorithm")
+        retired = (
+            SigningKey.objects.verifiable(timezone.now())
+            .filter(retired_at__isnull=False)
+            .order_by("-retired_at", "algorithm")
+        )
         data: dict[str, Any] = {
             "signing": [{"kid": key.kid, "algorithm": key.algorithm} for key in fresh],
             "verifying": [{"kid": key.kid, "algorithm": key.algorithm, "until": _end_of(key)} for key in retired],
