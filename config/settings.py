@@ -29,6 +29,7 @@ PORT = env.int("PORT", default=8000)
 
 INSTALLED_APPS = [
     "apps.demo",
+    "apps.console",
     "apps.members",
     "apps.consent",
     "apps.tokens",

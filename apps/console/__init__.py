@@ -1,0 +1,1 @@
+"""Owns the pages of the developer portal (`/developer/`) and of the review desk (`/review/`)."""
