@@ -31,7 +31,7 @@ def fill_countersign(count: int) -> dict[str, Any]:
 
     from apps.accounts.services import create_user
     from apps.connections.models import Connection
-    from apps.developers.services import create_application
+    from apps.developers.services.applications import create_application
     from apps.organisations.services import create_organisation
     from apps.tokens import keys
     from apps.tokens.issuance import hash_token

@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 from apps.developers import rules
 from apps.developers.models import Application, Profile, RequestedScope
 from apps.developers.scopes import BY_PROFILE
-from apps.developers.services import (
+from apps.developers.services.applications import (
     approve_application,
     create_application,
     set_requested_scopes,

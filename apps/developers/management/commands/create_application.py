@@ -5,7 +5,7 @@ from django.core.management.base import CommandError, CommandParser
 from apps.accounts.models import User
 from apps.developers.models import Application, Profile
 from apps.developers.scopes import BY_PROFILE
-from apps.developers.services import create_application
+from apps.developers.services.applications import create_application
 from apps.organisations.management.base import (
     AnsweringCommand,
     add_organisation_argument,

@@ -1,14 +1,17 @@
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from oauth2_provider.models import AbstractApplication, ApplicationManager
 from oauthlib.oauth2.rfc6749.errors import MissingRedirectURIError
 
+from apps.accounts.models import User
 from apps.developers.redirect_uris import is_registered
-from apps.organisations.models import Organisation, served_at
+from apps.organisations.models import Organisation, hex_colour, served_at
 
 
 class Profile(models.TextChoices):
@@ -28,12 +31,22 @@ class Status(models.TextChoices):
     APPROVED = "approved", _("Approved")
     REJECTED = "rejected", _("Rejected")
     SUSPENDED = "suspended", _("Suspended")
+    #: For good. The row stays, because connections and what was decided are on record.
+    DELETED = "deleted", _("Deleted")
 
 
 class ApplicationQuerySet(models.QuerySet["Application"]):
     def at_host(self, host: str) -> "ApplicationQuerySet":
         """Only the applications of the organisation that serves `host`."""
-        return self.filter(served_at(host, "organisation"))
+        return self.existing().filter(served_at(host, "organisation"))
+
+    def existing(self) -> "ApplicationQuerySet":
+        """Only those that have not been deleted."""
+        return self.exclude(status=Status.DELETED)
+
+    def of_team_member(self, user: User) -> "ApplicationQuerySet":
+        """Only those whose team `user` is on."""
+        return self.existing().filter(team__user=user)
 
 
 class ApplicationModelManager(ApplicationManager.from_queryset(ApplicationQuerySet)):  # type: ignore[misc]
@@ -59,6 +72,28 @@ class Application(AbstractApplication):
     privacy_policy_url = models.URLField(_("privacy policy"), blank=True)
     terms_url = models.URLField(_("terms of service"), blank=True)
     logo = models.ImageField(_("logo"), upload_to="logos/applications", blank=True)
+    brand_colour = models.CharField(
+        _("brand colour"), max_length=7, blank=True, default="", db_default="", validators=[hex_colour]
+    )
+    #: Who registered it. What they may do now is for the team to say.
+    user = models.ForeignKey(  # type: ignore[assignment]  # the library's deletes the application with the user
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        related_name="registered_applications",
+        verbose_name=_("registered by"),
+        null=True,
+        blank=True,
+    )
+
+    # The library's `client_secret` is the newest secret. The one before it works on for a while after a change.
+    client_secret_created_at = models.DateTimeField(_("secret made"), default=timezone.now, null=True)
+    client_secret_used_at = models.DateTimeField(_("secret last used"), null=True, blank=True)
+    previous_client_secret = models.CharField(
+        _("previous secret"), max_length=255, blank=True, default="", db_default=""
+    )
+    previous_client_secret_created_at = models.DateTimeField(_("previous secret made"), null=True, blank=True)
+    previous_client_secret_used_at = models.DateTimeField(_("previous secret last used"), null=True, blank=True)
+    previous_client_secret_ends_at = models.DateTimeField(_("previous secret ends"), null=True, blank=True)
 
     objects = ApplicationModelManager()
 
@@ -76,6 +111,12 @@ class Application(AbstractApplication):
     @property
     def is_approved(self) -> bool:
         return self.status == Status.APPROVED
+
+    @property
+    def has_previous_secret(self) -> bool:
+        """Say whether the secret before the newest one still works."""
+        ends_at = self.previous_client_secret_ends_at
+        return bool(self.previous_client_secret) and ends_at is not None and timezone.now() < ends_at
 
     @property
     def is_public(self) -> bool:
