@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from apps.demo.exchange import Message
-from apps.demo.flow import Flow, Outcome
+from apps.console.wire import Flow, Message, Outcome
 from apps.demo.partners import Partner, Step
 
 #: Of a step that was taken many times only the last messages are linked.

@@ -11,8 +11,8 @@ from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.cache import never_cache
 
-from apps.demo.exchange import ServerUnreachableError, Wire
-from apps.demo.flow import Flow, PartnerSession
+from apps.console.wire import Flow, ServerUnreachableError, Wire
+from apps.demo.flow import PartnerSession
 from apps.demo.partners import PROGRAMMES, Partner
 from apps.demo.partners.receipts import ReceiptsPartner
 from apps.demo.seeding_data import PASSWORD
@@ -69,9 +69,7 @@ class ProgrammeView(DemoView):
 
     @property
     def wire(self) -> Wire:
-        """The way to this server: the port it listens on, under the name the browser used."""
-        host, port = self.request.get_host(), int(self.request.get_port())
-        return Wire(host=host, port=port, messages=self.flow.messages)
+        return Wire.to_this_server(self.request, self.flow.messages, agent="demo-partner/1.0")
 
     def leave(self, address: str = "", *, notice: str = "") -> HttpResponse:
         """Keep the flow and send the browser to `address`, without one to the partner's page.

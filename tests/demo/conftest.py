@@ -97,7 +97,7 @@ def headlines() -> Callable[[HttpResponse], list[str]]:
     """Read what a partner's page says came of each step."""
 
     def read(page: HttpResponse) -> list[str]:
-        return re.findall(r'class="demo-outcome [^"]*">\s*(.*?)\s*</p>', page.content.decode(), re.DOTALL)
+        return re.findall(r'class="flow-outcome [^"]*">\s*(.*?)\s*</p>', page.content.decode(), re.DOTALL)
 
     return read
 

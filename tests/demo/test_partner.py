@@ -11,13 +11,10 @@ from django.contrib.sessions.models import Session
 from django.http import HttpResponse
 from django.test import Client
 
-from apps.demo.exchange import Call, Encoding, ServerUnreachableError, Wire
-from apps.demo.flow import COOKIE_NAME, Flow
-from apps.demo.masking import mask, mask_document
+from apps.console.wire import Encoding, Flow
+from apps.demo.flow import COOKIE_NAME, PURPOSE
 from apps.demo.partners import PROGRAMMES
 from apps.demo.seeding import demo_client_secret
-from apps.demo.templatetags.wire import coloured
-from apps.tokens.keys import cipher
 from tests.demo.conftest import Visitor
 
 Connect = Callable[[str], HttpResponse]
@@ -44,8 +41,7 @@ DEAD = "The token is dead, as it should be."
 def flow_of(visitor: Visitor, programme: str) -> Flow:
     """Return what the partner remembers of the visitor."""
     session = Session.objects.get(pk=visitor.client.cookies[COOKIE_NAME].value)
-    encrypted = session.get_decoded()[programme]
-    return Flow.from_document(json.loads(cipher("demo-partner").decrypt(encrypted)))
+    return Flow.unseal(session.get_decoded()[programme], PURPOSE)
 
 
 @pytest.mark.parametrize("programme", PROGRAMME_NAMES)
@@ -90,14 +86,14 @@ def test_receipts_message_stands_on_the_consent_page(visitor: Visitor) -> None:
 def test_loyalty_token_is_verified_by_the_published_keys(connected: Connect) -> None:
     page = connected("loyalty").content.decode()
     assert "Signed (RS256) by the published key" in page
-    assert "demo-check-failed" not in page
+    assert "flow-check-failed" not in page
 
 
 def test_loyalty_token_under_another_key_is_not_believed(
     visitor: Visitor, connected: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("apps.tokens.views.public_jwks", lambda: {"keys": []})
-    assert "demo-check-failed" in connected("loyalty").content.decode()
+    assert "flow-check-failed" in connected("loyalty").content.decode()
 
 
 @pytest.mark.parametrize("programme", PROGRAMME_NAMES)
@@ -247,30 +243,3 @@ def test_index_names_the_three_partners(visitor: Visitor) -> None:
 
 def test_partner_page_without_demo_data_says_what_to_do(organisation: Any) -> None:
     assert "manage.py seed_demo" in Client(headers={"host": "127.0.0.1"}).get("/demo/loyalty/").content.decode()
-
-
-def test_server_that_cannot_be_reached_is_told_in_words() -> None:
-    wire = Wire(host="127.0.0.1", port=9, messages=[])
-    with pytest.raises(ServerUnreachableError, match="cannot be reached"):
-        wire.send(Call("", "GET", "/oauth/user"))
-    assert wire.messages[-1].failure
-
-
-@pytest.mark.parametrize(
-    ("secret", "shown"),
-    [("csr_8f" + "x" * 41, "csr_8f…(47 characters)"), ("short", "…(5 characters)"), ("", "…(0 characters)")],
-)
-def test_mask_shows_how_a_secret_begins_and_how_long_it_is(secret: str, shown: str) -> None:
-    assert mask(secret) == shown
-
-
-def test_mask_finds_secrets_at_any_depth() -> None:
-    document = {"data": [{"access_token": "a" * 30, "scope": "x"}], "token": 5}
-    assert mask_document(document) == {"data": [{"access_token": "aaaaaa…(30 characters)", "scope": "x"}], "token": 5}
-
-
-def test_colours_escape_what_they_colour() -> None:
-    assert coloured('{\n  "<b>": "<i>"\n}') == (
-        '{\n  <span class="wire-name">&quot;&lt;b&gt;&quot;</span>: '
-        '<span class="wire-text">&quot;&lt;i&gt;&quot;</span>\n}'
-    )

@@ -1,11 +1,8 @@
 """What every demo partner does in the same way, and the steps it goes through."""
 
 import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -13,9 +10,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from apps.demo.exchange import Answer, Call, Encoding, ServerUnreachableError, Wire
-from apps.demo.flow import Check, Fact, Flow, Outcome
-from apps.demo.masking import mask
+from apps.console.wire import Answer, Call, Encoding, Fact, Flow, Outcome, ServerUnreachableError, Wire, mask
+from apps.console.wire.outcomes import refused, show_tokens
 from apps.demo.seeding import demo_client_secret
 
 Text = str | Promise
@@ -70,7 +66,7 @@ class Partner:
         flow.issuer = str((metadata.document or {}).get("issuer", ""))
         flow.redirect_uri = wire.url(self.callback_path)
         flow.state = self.make_state()
-        flow.verifier = secrets.token_urlsafe(48)
+        flow.make_verifier()
         query = {**self.authorization_query(flow), **({"prompt": "consent"} if asks_again else {})}
         wire.note_browser(_("The user is sent to the authorization server"), "GET", self.authorize_path, query)
         facts = [Fact(name, value) for name, value in {**query, **self.explain_state(flow.state)}.items()]
@@ -80,12 +76,11 @@ class Partner:
 
     def authorization_query(self, flow: Flow) -> dict[str, str]:
         """Return the parameters of the authorization request; PKCE by RFC 7636 4.2."""
-        digest = sha256(flow.verifier.encode()).digest()
         return {
             "client_id": self.client_id,
             "redirect_uri": flow.redirect_uri,
             "state": flow.state,
-            "code_challenge": urlsafe_b64encode(digest).rstrip(b"=").decode(),
+            "code_challenge": flow.challenge,
             "code_challenge_method": "S256",
         }
 
@@ -104,12 +99,7 @@ class Partner:
         """
         wire.step = "receive"
         wire.note_browser(_("The user's browser comes back"), "GET", self.callback_path, answer)
-        checks = [
-            Check(_("state is the one we sent"), secrets.compare_digest(answer.get("state", ""), flow.state)),
-            # RFC 9207 2.4: an answer of another server must not be taken for this one's.
-            Check(_("iss is %(issuer)s") % {"issuer": flow.issuer}, answer.get("iss") == flow.issuer),
-        ]
-        flow.state = ""
+        checks = flow.check(answer)
         is_genuine = all(check.passed for check in checks)
         if not is_genuine:
             headline = _("This answer does not belong to our request, so we ignore it.")
@@ -159,8 +149,8 @@ class Partner:
         answer = wire.send(self._exchange_call(_("The code is exchanged for tokens"), flow))
         if not answer.is_success or answer.document is None:
             return refused(answer)
-        self._keep_tokens(flow, answer.document)
-        outcome = Outcome(_("We are connected."), facts=_token_facts(answer.document))
+        flow.take_tokens(answer.document)
+        outcome = Outcome(_("We are connected."), facts=show_tokens(answer.document))
         self.inspect(flow, wire, outcome)
         return outcome
 
@@ -212,11 +202,6 @@ class Partner:
     def _credentials(self) -> dict[str, str]:
         return {"client_id": self.client_id, "client_secret": self.client_secret}
 
-    def _keep_tokens(self, flow: Flow, tokens: dict[str, Any]) -> None:
-        flow.access_token = str(tokens.get("access_token", ""))
-        flow.refresh_token = str(tokens.get("refresh_token", ""))
-        flow.is_ended = False
-
 
 class RefreshingPartner(Partner):
     """A partner whose programme has refresh tokens and a resource endpoint of ours."""
@@ -249,8 +234,8 @@ class RefreshingPartner(Partner):
         answer = wire.send(self.refresh_call(flow))
         if not answer.is_success or answer.document is None:
             return refused(answer)
-        self._keep_tokens(flow, answer.document)
-        return Outcome(_("A new pair; the old one is dead."), facts=_token_facts(answer.document))
+        flow.take_tokens(answer.document)
+        return Outcome(_("A new pair; the old one is dead."), facts=show_tokens(answer.document))
 
     def refresh_call(self, flow: Flow) -> Call:
         body = {"grant_type": "refresh_token", **self._credentials(), "refresh_token": flow.refresh_token}
@@ -285,51 +270,3 @@ EXCHANGE = Step(
     _lazy("Exchange the code"),
     _lazy("What the tokens are"),
 )
-
-
-def show_instant(seconds: Any) -> str:
-    """Return a NumericDate (RFC 7519 section 2) for people, and as it stands in the token."""
-    return f"{datetime.fromtimestamp(int(seconds), UTC):%-d %b %Y, %H:%M:%S} UTC ({seconds})"
-
-
-def show_claims(claims: dict[str, Any]) -> Iterable[Fact]:
-    """Return a token's claims; the instants readably."""
-    for name, value in claims.items():
-        yield Fact(name, show_instant(value) if name in {"iat", "nbf", "exp"} else show_value(value))
-
-
-def show_value(value: Any) -> str:
-    """Return a JSON value as a person writes it."""
-    if value is None:
-        return "—"
-    if isinstance(value, bool):
-        return _("yes") if value else _("no")
-    if isinstance(value, list):
-        return ", ".join(show_value(item) for item in value) or _("none")
-    if isinstance(value, dict):
-        return ", ".join(f"{name}: {show_value(item)}" for name, item in value.items())
-    return str(value)
-
-
-def _token_facts(tokens: dict[str, Any]) -> list[Fact]:
-    return [
-        Fact(name, mask(str(value)) if name.endswith("_token") else _show_lifetime(name, value))
-        for name, value in tokens.items()
-    ]
-
-
-def _show_lifetime(name: str, value: Any) -> str:
-    if name != "expires_in":
-        return show_value(value)
-    days, seconds = divmod(int(value), 86_400)
-    span = _("%(days)s days") % {"days": days} if days else _("%(hours)s hours") % {"hours": seconds // 3600}
-    return f"{value} ({span})"
-
-
-def refused(answer: Answer) -> Outcome:
-    """Return the outcome of a step that the server refused."""
-    description = str((answer.document or {}).get("error_description", ""))
-    facts = [Fact("error_description", description)] if description else []
-    return Outcome(
-        _("Refused: %(status)s %(error)s.") % {"status": answer.status, "error": answer.error}, False, [], facts
-    )

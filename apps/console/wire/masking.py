@@ -1,4 +1,4 @@
-"""What the demo partner shows of a secret: how it begins and how long it is, never more."""
+"""What is shown of a secret: how it begins and how long it is, never more."""
 
 from typing import Any
 

@@ -1,22 +1,25 @@
-"""What goes over the wire between the demo partner's server and the authorization server, and what is shown of it."""
+"""What goes over the wire between a client and the authorization server, and what is shown of it."""
 
 import json
 import shlex
 from base64 import b64encode
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from ipaddress import ip_address
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
+from django.conf import settings
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from apps.demo.masking import mask, mask_document, mask_fields
+from apps.console.wire.masking import mask, mask_document, mask_fields
 
 #: In seconds. The server calls itself: if it is too busy to answer, waiting longer keeps it busy.
 _TIMEOUT = httpx.Timeout(5, connect=2)
-#: httpx's own headers about the connection, which teach nobody anything.
-_HIDDEN_HEADERS = frozenset({"accept-encoding", "connection"})
+#: httpx's own headers about the connection, and what a proxy adds: they teach nobody anything.
+_HIDDEN_HEADERS = frozenset({"accept-encoding", "connection", "x-forwarded-proto"})
 #: What RFC 6749, 6750 and 9110 want a client to look at; the rest is for browsers.
 _TELLING_HEADERS = frozenset({"allow", "cache-control", "content-type", "location", "pragma", "www-authenticate"})
 #: Characters of an answer that is not JSON; a page of HTML helps nobody here.
@@ -35,7 +38,7 @@ class Encoding(StrEnum):
 
 @dataclass(frozen=True)
 class Call:
-    """A request of the partner's server. `title` says in words what it is for."""
+    """A request of the client. `title` says in words what it is for."""
 
     title: str
     method: str
@@ -60,7 +63,7 @@ class Message:
     method: str
     url: str
     path: str
-    #: "server" for what the partner's server sends, "browser" for where it sends the user's browser.
+    #: "server" for what the client sends itself, "browser" for where it sends the user's browser.
     sender: str = "server"
     is_aside: bool = False
     request_headers: Headers = field(default_factory=list)
@@ -112,19 +115,38 @@ class ServerUnreachableError(Exception):
 class Wire:
     """The way to the authorization server: this very server, over real HTTP.
 
-    The connection goes to `port` on the loopback interface, whatever way the browser came; `host` is the server's
-    name as the browser knows it, which decides the organisation.
+    The connection goes to `port` at `address`, where this server listens, whatever way the browser came: past a proxy
+    that ends TLS, too, so the server is told what the proxy would tell it (`is_secure`). `host` is the server's name
+    as the browser knows it, which decides the organisation. Nothing that anybody types has a say in where it goes.
     """
 
     host: str
     port: int
     messages: list[Message]
+    address: str = "127.0.0.1"
+    is_secure: bool = False
+    #: What the client calls itself.
+    agent: str = "countersign/1.0"
     #: The step that is being taken: what is sent belongs to it.
     step: str = "connect"
 
+    @classmethod
+    def to_this_server(cls, request: HttpRequest, messages: list[Message], *, agent: str) -> Self:
+        """Return the way to the server that answers `request`, under the name the browser used."""
+        return cls(
+            host=request.get_host(),
+            # The port that is listened on; what the browser or a proxy says of a port is not asked.
+            port=int(request.META["SERVER_PORT"]),
+            messages=messages,
+            address=_reachable(settings.HOST),
+            is_secure=request.is_secure(),
+            agent=agent,
+        )
+
     def url(self, path: str, query: dict[str, str] | None = None) -> str:
         """Return an address at the server as the browser knows it, as it may be shown."""
-        return f"http://{self.host}{path}{'?' if query else ''}{_encode_query(query or {})}"
+        scheme = "https" if self.is_secure else "http"
+        return f"{scheme}://{self.host}{path}{'?' if query else ''}{_encode_query(query or {})}"
 
     def send(self, call: Call) -> Answer:
         """Make the call, and keep what may be shown of it. Raises ServerUnreachableError."""
@@ -163,7 +185,9 @@ class Wire:
         return message
 
     def _build(self, client: httpx.Client, call: Call) -> httpx.Request:
-        headers = {"Host": self.host, "Accept": "application/json", "User-Agent": "demo-partner/1.0"}
+        headers = {"Host": self.host, "Accept": "application/json", "User-Agent": self.agent}
+        if self.is_secure:
+            headers["X-Forwarded-Proto"] = "https"
         if call.bearer is not None:
             headers["Authorization"] = f"Bearer {call.bearer}"
         if call.basic is not None:
@@ -174,7 +198,7 @@ class Wire:
             Encoding.MULTIPART: {"files": {name: (None, value) for name, value in call.body.items()}},
         }
         body = bodies[call.encoding] if call.body else {}
-        url = f"http://127.0.0.1:{self.port}{call.path}"
+        url = f"http://{self.address}:{self.port}{call.path}"
         return client.build_request(call.method, url, params=call.query or None, headers=headers, **body)
 
     def _as_curl(self, call: Call) -> str:
@@ -195,6 +219,17 @@ class Wire:
             option = "--form-string" if call.encoding == Encoding.MULTIPART else "--data-urlencode"
             parts += [f"{option} {shlex.quote(f'{name}={value}')}" for name, value in fields.items()]
         return " \\\n  ".join(parts)
+
+
+def _reachable(host: str) -> str:
+    """Return, as URLs spell it, where this machine reaches a server that listens on `host`."""
+    try:
+        parsed = ip_address(host)
+    except ValueError:
+        return host
+    if parsed.is_unspecified:
+        return "127.0.0.1" if parsed.version == 4 else "[::1]"
+    return f"[{host}]" if parsed.version == 6 else host
 
 
 def _encode_query(query: dict[str, str]) -> str:
