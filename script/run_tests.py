@@ -20,6 +20,8 @@ from embedded_postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
 from errors import StartError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+#: What the partners' programs of the integrate page call.
+PROGRAMS = ("curl", "openssl")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -30,6 +32,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGHUP, stop)
     try:
         with contextlib.ExitStack() as stack:
+            ensure_programs()
             os.environ.update(
                 CHROMIUM=browser(),
                 SECRET_KEY=secrets.token_urlsafe(48),
@@ -64,8 +67,9 @@ def browser() -> str:
             raise StartError(f"CHROMIUM={os.environ['CHROMIUM']} is not a program")
         return os.environ["CHROMIUM"]
     found = find_browser()
-    if (found is None or not driver_runs()) and os.geteuid() == 0 and shutil.which("apt-get"):
-        install_browser()
+    if (found is None or not driver_runs()) and may_install():
+        print("Installing Chromium for the browser tests (some minutes, once) ...", flush=True)
+        install("chromium", "fonts-dejavu-core", "libatomic1")  # the last is for Playwright's driver
         found = find_browser()
     if found is None:
         raise StartError(
@@ -74,6 +78,20 @@ def browser() -> str:
     if not driver_runs():
         raise StartError("Playwright's driver does not start: install its library (Debian: apt-get install libatomic1)")
     return found
+
+
+def ensure_programs() -> None:
+    """Make sure of what tests run beside Python. As root on Debian it is installed when it is missing."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing and may_install():
+        install(*missing)
+        missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        raise StartError(f"the tests need {' and '.join(missing)}: install it (Debian: apt-get install curl openssl)")
+
+
+def may_install() -> bool:
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
 def driver_runs() -> bool:
@@ -87,33 +105,23 @@ def find_browser() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def install_browser() -> None:
-    """Install Debian's chromium; the package lists are fetched first only when they do not know it."""
-    print("Installing Chromium for the browser tests (some minutes, once) ...", flush=True)
+def install(*packages: str) -> None:
+    """Install packages of Debian; the package lists are fetched first only when they do not know them."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    install = [
-        "apt-get",
-        "install",
-        "--yes",
-        "--quiet",
-        "--no-install-recommends",
-        "chromium",
-        "fonts-dejavu-core",
-        "libatomic1",  # for Playwright's driver
-    ]
-    for command in (install, ["apt-get", "update", "--quiet"], install):
+    command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
+    for step in (command, ["apt-get", "update", "--quiet"], command):
         done = subprocess.run(
-            command,
+            step,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        if command is install and done.returncode == 0:
+        if step is command and done.returncode == 0:
             return
     print(done.stdout, file=sys.stderr)
-    raise StartError("Chromium could not be installed, see above")
+    raise StartError(f"{', '.join(packages)} could not be installed, see above")
 
 
 def stop(number: int, frame: FrameType | None) -> None:
