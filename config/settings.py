@@ -230,7 +230,12 @@ STORAGES = {
     },
 }
 
+# Pictures are small; what is bigger than any form takes is neither kept in memory nor written to a temporary file.
+FILE_UPLOAD_HANDLERS = ["apps.organisations.uploads.BoundedUploadHandler"]
+
 vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
+# Seconds; a mail server that does not answer must not hold up the worker.
+EMAIL_TIMEOUT = 30
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Countersign <no-reply@localhost>")
 
 LOGGING = {

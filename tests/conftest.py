@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,9 +12,14 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 from django.contrib.auth.hashers import make_password
+from django.core import mail
+from django.core.mail import EmailMessage
 from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import Client
+from procrastinate import JobContext
+from procrastinate.contrib.django import app as procrastinate_app
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apps.accounts.models import User
 from apps.developers.models import Application, RequestedScope, Status
@@ -295,6 +301,38 @@ def administrator(make_user: Callable[..., User]) -> Client:
     client = Client()
     client.force_login(make_user("root@example.com", is_staff=True, is_superuser=True))
     return client
+
+
+@pytest.fixture
+def mails(db: None) -> Callable[[], list[EmailMessage]]:
+    """Do the background worker's part: `mails()` sends what is queued and returns what was sent since the last call.
+
+    A message has `.to` (a list with one address), `.subject`, `.body` (the text) and `.alternatives[0].content` (the
+    HTML). Those that a page sends itself (log-in, forgotten password) are among them. The jobs run inside the test's
+    transaction, in the order in which they were queued; one that fails fails the test. Nothing is sent for what was
+    rolled back: its job is not there.
+    """
+    # Django does not know the queue's tables as its own, and leaves in them what a test has committed.
+    ProcrastinateJob.objects.all().delete()
+    known: list[EmailMessage] = []
+
+    def send() -> list[EmailMessage]:
+        for row in ProcrastinateJob.objects.filter(queue_name="mail", status="todo").order_by("id"):
+            run_job(row)
+            ProcrastinateJob.objects.filter(pk=row.pk).delete()
+        new = [message for message in mail.outbox if message not in known]
+        known.extend(new)
+        return new
+
+    return send
+
+
+def run_job(row: ProcrastinateJob) -> None:
+    """Run a queued job here and now, as the worker would; what it raises is raised."""
+    job = row.procrastinate_job
+    context = JobContext(app=procrastinate_app, job=job, start_timestamp=time.time(), abort_reason=lambda: None)
+    task = procrastinate_app.tasks[job.task_name]
+    task(*([context] if task.pass_context else []), **job.task_kwargs)
 
 
 @pytest.fixture(scope="session")

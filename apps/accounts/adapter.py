@@ -1,18 +1,17 @@
-from email.utils import formataddr, parseaddr
 from urllib.parse import urlencode
 
 from allauth.account.adapter import DefaultAccountAdapter
-from django.conf import settings
 from django.http import HttpRequest
+
+from apps.organisations.mail import sender_of
 
 
 class AccountAdapter(DefaultAccountAdapter):
     """How accounts behave here: mail in the organisation's name, and a way back to where the user was going."""
 
     def get_from_email(self) -> str:
-        """Return the sender: the organisation's name, at the address that the installation sends from."""
-        _name, address = parseaddr(settings.DEFAULT_FROM_EMAIL)
-        return formataddr((self.request.organisation.name, address))
+        """Return the sender: the organisation whose site this is."""
+        return sender_of(self.request.organisation)
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         """Return the link that a mail about a forgotten password carries; it leads on to the page that was wanted."""

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from apps.organisations.logos import LogoField
+from apps.organisations.logos import LogoField, delete_after_commit
 from apps.organisations.models import Membership, Organisation, Reviewer
 from apps.organisations.services import create_organisation, make_default
 
@@ -60,11 +60,17 @@ class OrganisationAdmin(admin.ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Organisation, form: Any, change: bool) -> None:
         if change:
+            if "logo" in form.changed_data:
+                delete_after_commit(form.initial["logo"])
             super().save_model(request, obj, form, change)
             return
         data = {**form.cleaned_data, "logo": form.cleaned_data["logo"] or None}
         obj.pk = create_organisation(**data).pk
         obj.refresh_from_db()
+
+    def delete_model(self, request: HttpRequest, obj: Organisation) -> None:
+        super().delete_model(request, obj)
+        delete_after_commit(obj.logo)
 
     def has_delete_permission(self, request: HttpRequest, obj: Organisation | None = None) -> bool:
         return super().has_delete_permission(request, obj) and not (obj and obj.is_default)

@@ -29,7 +29,7 @@ def test_logo_is_made_small_and_served(administrator, client, organisation, sett
     drawn = Image.open(io.BytesIO(b"".join(response.streaming_content)))
     response.close()
     assert response["Content-Type"] == "image/png"
-    assert drawn.size == (512, 256)
+    assert drawn.size == (512, 512)
 
 
 @pytest.mark.parametrize("wrong", [{"domain": "https://x"}, {"brand_colour": "red"}, {"slug": "receipts"}])

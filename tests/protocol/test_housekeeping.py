@@ -74,4 +74,6 @@ def test_the_worker_knows_its_periodic_tasks():
         "apps.tokens.tasks.delete_dead_codes",
         "apps.tokens.tasks.delete_dead_service_tokens",
         "apps.accounts.tasks.delete_expired_sessions",
+        "apps.organisations.tasks.remove_old_jobs",
+        "apps.organisations.tasks.resume_mails",
     }

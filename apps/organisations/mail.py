@@ -1,0 +1,54 @@
+"""Mail in an organisation's name: written in the request that has the reason for it, sent by the background worker."""
+
+import unicodedata
+from collections.abc import Iterable
+from email.utils import formataddr, parseaddr
+from typing import Any
+
+from django.conf import settings
+from django.template import Context, Engine
+
+from apps.organisations.models import Organisation
+from apps.organisations.tasks import send_mail
+
+
+def sender_of(organisation: Organisation) -> str:
+    """Return who mail of the organisation is from: its name, at the address that the installation sends from."""
+    _name, address = parseaddr(settings.DEFAULT_FROM_EMAIL)
+    return formataddr((_one_line(organisation.name), address))
+
+
+def queue_mail(*, organisation: Organisation, to: Iterable[str] | str, template: str, context: dict[str, Any]) -> None:
+    """Write the mail `template` and queue it for everyone in `to`, one mail each: nobody sees the others' addresses.
+
+    The templates are `mail/<template>_subject.txt`, `mail/<template>.txt` and `mail/<template>.html`; they get
+    `context` and `organisation`. In the HTML all that `context` brings is escaped, in the other two nothing is.
+
+    The jobs are queued in the caller's transaction: they leave with its commit, and never if it is rolled back. An
+    address that comes twice gets one mail. What is queued can be read in the database until a day after it was
+    sent, so nothing secret may be in it: no client secret, no password, no link that lets in whoever has it.
+    """
+    addresses: dict[str, str] = {}
+    for address in [to] if isinstance(to, str) else to:
+        addresses.setdefault(address.casefold(), address)
+    if not addresses:
+        return
+    values = {**context, "organisation": organisation}
+    mail = {
+        "template": template,
+        "sender": sender_of(organisation),
+        "reply_to": organisation.support_email,
+        "subject": _one_line(_render(f"mail/{template}_subject.txt", values, autoescape=False)),
+        "text": _render(f"mail/{template}.txt", values, autoescape=False).strip() + "\n",
+        "html": _render(f"mail/{template}.html", values, autoescape=True).strip() + "\n",
+    }
+    send_mail.batch_defer(*({"to": address, **mail} for address in addresses.values()))
+
+
+def _render(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
+    return str(Engine.get_default().get_template(name).render(Context(values, autoescape=autoescape)))
+
+
+def _one_line(text: str) -> str:
+    """Return `text` as a header may have it: no line break of any kind, no other control character (RFC 5322 2.2)."""
+    return "".join(character for character in " ".join(text.split()) if unicodedata.category(character) != "Cc")

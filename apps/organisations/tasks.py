@@ -1,0 +1,89 @@
+"""What the background worker does for this app: sending mail, and keeping its own queue tidy."""
+
+import logging
+import smtplib
+
+from django.core.mail import EmailMultiAlternatives
+from procrastinate import JobContext, RetryStrategy
+from procrastinate.contrib.django import app
+from procrastinate.exceptions import JobAborted
+
+logger = logging.getLogger(__name__)
+
+#: Ten times, after 3, 9, 27 … seconds; the last time is a day and half an hour after the first.
+_RETRY = RetryStrategy(max_attempts=10, exponential_wait=3)
+#: Finished jobs are kept so long, in hours: mails are in them.
+KEPT_HOURS = 24
+
+
+@app.task(queue="mail", retry=_RETRY, pass_context=True)
+def send_mail(
+    context: JobContext,
+    *,
+    template: str,
+    to: str,
+    sender: str,
+    reply_to: str,
+    subject: str,
+    text: str,
+    html: str,
+) -> None:
+    """Send one mail to one address; `reply_to` may be empty.
+
+    What fails is tried again for about a day, unless it cannot get better: an address that its server refuses for
+    good (RFC 5321 4.2.1), a header that is none. Giving up is logged here and raised as JobAborted, because the queue's
+    own line about a failed job would have the whole mail in it.
+    """
+    message = EmailMultiAlternatives(
+        subject,
+        text,
+        sender,
+        [to],
+        reply_to=[reply_to] if reply_to else None,
+        headers={"Auto-Submitted": "auto-generated"},  # RFC 3834 5: no out-of-office answers
+    )
+    message.attach_alternative(html, "text/html")
+    try:
+        message.send()
+    except Exception as error:
+        is_last = context.job.attempts >= (_RETRY.max_attempts or 0)
+        what = f"Mail {template} (job {context.job.id}, attempt {context.job.attempts + 1}): {_describe(error)}"
+        if not is_last and not _is_final(error):
+            logger.warning("%s; it is tried again", what)
+            raise
+        logger.error("%s; it is not sent", what)
+        raise JobAborted from error
+
+
+def _is_final(error: Exception) -> bool:
+    """Say whether trying again is no use."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(code >= 500 for code, _answer in error.recipients.values())
+    return isinstance(error, ValueError)  # Django's and Python's word for a header or an address that is none
+
+
+def _describe(error: Exception) -> str:
+    """Name the error without what it says: that may quote the address or the mail."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = sorted({code for code, _answer in error.recipients.values()})
+        return f"address refused with {', '.join(map(str, codes))}"
+    if isinstance(error, smtplib.SMTPResponseException):
+        return f"{type(error).__name__} {error.smtp_code}"
+    return type(error).__name__
+
+
+@app.periodic(cron="*/10 * * * *")
+@app.task(queueing_lock="resume-mails", pass_context=True)
+async def resume_mails(context: JobContext, timestamp: int) -> None:
+    """Queue the mails again whose worker was killed while it had them; nobody else would ever touch them."""
+    for job in await context.app.job_manager.get_stalled_jobs(queue="mail", seconds_since_heartbeat=60):
+        await context.app.job_manager.retry_job(job)
+
+
+@app.periodic(cron="7 * * * *")
+@app.task(queueing_lock="remove-old-jobs", pass_context=True)
+async def remove_old_jobs(context: JobContext, timestamp: int) -> None:
+    """Delete the jobs of every queue that ended, well or not, more than `KEPT_HOURS` ago."""
+    await context.app.job_manager.delete_old_jobs(
+        nb_hours=KEPT_HOURS, include_failed=True, include_cancelled=True, include_aborted=True
+    )
