@@ -59,6 +59,8 @@ urlpatterns = [
     path("account/2fa/", include("allauth.mfa.urls")),
     path("account/sessions/", include("allauth.usersessions.urls")),
     path("account/", include("allauth.account.urls")),
+    path("developer/", include("apps.console.urls.developer")),
+    path("review/", include("apps.console.urls.review")),
     path("brand/<slug:slug>.css", BrandStylesView.as_view(), name="brand-styles"),
     path("media/logos/<str:kind>/<str:name>", LogoView.as_view(), name="logo"),
     path("admin/", admin.site.urls),

@@ -21,7 +21,8 @@ from apps.demo.seeding_data import (
     DemoUser,
 )
 from apps.developers.models import Application
-from apps.developers.services.applications import create_application, replace_secret
+from apps.developers.services.applications import create_application
+from apps.developers.services.secrets import replace_secret
 from apps.organisations.models import Membership, Organisation
 from apps.organisations.services import create_organisation
 from apps.tokens.keys import derive_secret

@@ -3,7 +3,7 @@ from typing import Any
 
 import oauth2_provider.admin  # noqa: F401  registers what is unregistered here
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminFileWidget
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db.models import QuerySet
@@ -12,16 +12,15 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from apps.accounts.selectors import signed_in_user
 from apps.developers import rules
+from apps.developers.errors import RefusedError
 from apps.developers.models import Application, Profile, RequestedScope
 from apps.developers.scopes import BY_PROFILE
-from apps.developers.services.applications import (
-    approve_application,
-    create_application,
-    set_requested_scopes,
-    suspend_application,
-)
-from apps.organisations.logos import LogoField
+from apps.developers.services.applications import create_application
+from apps.developers.services.review import approve_application, suspend_application
+from apps.developers.services.versions import set_requested_scopes
+from apps.organisations.logos import LogoField, delete_after_commit
 
 # The library's page knows neither profiles nor the rules, and shows the stored secret.
 admin.site.unregister(Application)
@@ -167,6 +166,8 @@ class ApplicationAdmin(admin.ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Application, form: Any, change: bool) -> None:
         if change:
+            if "logo" in form.changed_data:
+                delete_after_commit(form.initial["logo"])
             super().save_model(request, obj, form, change)
             return
         data = {**form.cleaned_data, "redirect_uris": form.cleaned_data["redirect_uris"].split()}
@@ -198,15 +199,21 @@ class ApplicationAdmin(admin.ModelAdmin):
     @admin.action(description=_("Approve"), permissions=["change"])
     def approve(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
         """Let users authorise them."""
-        count = _count(approve_application, queryset)
+        count = self._change_each(request, approve_application, queryset)
         self.message_user(request, ngettext("%d application approved.", "%d applications approved.", count) % count)
 
     @admin.action(description=_("Suspend"), permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
         """End what they may do; their tokens stop working at once."""
-        count = _count(suspend_application, queryset)
+        count = self._change_each(request, suspend_application, queryset)
         self.message_user(request, ngettext("%d application suspended.", "%d applications suspended.", count) % count)
 
-
-def _count(change: Callable[..., bool], queryset: QuerySet[Application]) -> int:
-    return sum(change(application=application) for application in queryset)
+    def _change_each(self, request: HttpRequest, change: Callable[..., bool], queryset: QuerySet[Application]) -> int:
+        """Ask `change` of each application; say which it is refused for, and return how many have changed."""
+        count = 0
+        for application in queryset:
+            try:
+                count += change(application=application, actor=signed_in_user(request))
+            except RefusedError as refusal:
+                self.message_user(request, f"{application.name}: {refusal.message}", messages.ERROR)
+        return count

@@ -3,21 +3,49 @@
 Each function raises ValidationError in words for the person who filled in the form.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
+from django.core.validators import URLValidator
 from django.utils.translation import gettext_lazy as _
 
 from apps.developers.models import Application, Profile
-from apps.developers.redirect_uris import validate_redirect_uri
+from apps.developers.redirect_uris import is_loopback_host, validate_redirect_uri
 from apps.developers.scopes import BY_PROFILE
+from apps.organisations.models import hex_colour
+from apps.organisations.text import is_storable
 
 MAX_NAME_LENGTH = 255
 MAX_REDIRECT_URIS = 20
 DESCRIPTION_WORDS = (127, 511)
 REASON_CHARACTERS = (10, 280)
+#: Words may be long, but not without end: 511 of 30 characters each are fewer than this.
+MAX_DESCRIPTION_LENGTH = 20_000
+MAX_COMMENT_LENGTH = 5_000
+#: Of one person's applications that nobody has approved yet.
+MOST_UNAPPROVED_APPLICATIONS = 10
 #: The profiles whose applications are for nothing without a scope.
 PROFILES_WITH_SCOPES = frozenset({Profile.CONNECTION, Profile.PORTAL})
+
+
+class _Findings:
+    """What is wrong with each field, collected so that a person is told all of it at once."""
+
+    def __init__(self) -> None:
+        self._errors: dict[str, list[ValidationError]] = {}
+
+    def check(self, field: str, rule: Callable[..., None], *arguments: object) -> None:
+        """Ask `rule`, and keep what it says."""
+        try:
+            rule(*arguments)
+        except ValidationError as error:
+            self._errors.setdefault(field, []).extend(error.error_list)
+
+    def report(self) -> None:
+        """Raise ValidationError by field, if anything is wrong."""
+        if self._errors:
+            raise ValidationError(self._errors)
 
 
 def check_application(
@@ -28,32 +56,113 @@ def check_application(
     scopes: Sequence[str],
     client_type: str,
     is_trusted: bool = False,
+    description: str = "",
+    reasons: Mapping[str, str] | None = None,
 ) -> None:
-    """Check what an application is made of, all of it at once.
+    """Check what an administrator makes an application of: description and reasons only if there are any.
 
     Raises ValidationError with the messages of each field that is wrong: `name`, `profile`, `redirect_uris`,
-    `scopes`, `client_type`, `is_trusted`.
+    `scopes`, `client_type`, `is_trusted`, `description`, and `reason_field(scope)` of each wrong reason.
     """
-    errors: dict[str, list[ValidationError]] = {}
+    findings = _Findings()
+    _check_basics(findings, name, profile, redirect_uris, scopes, client_type)
+    if is_trusted and client_type == Application.CLIENT_PUBLIC:
+        findings.check("is_trusted", check_trusted_public_client, redirect_uris)
+    if description and profile != Profile.SERVICE:
+        findings.check("description", check_description, description)
+    for scope, reason in (reasons or {}).items():
+        if reason:
+            findings.check(reason_field(scope), check_reason, reason)
+    findings.report()
 
-    def check(field: str, rule: object, *args: object) -> None:
-        try:
-            rule(*args)  # type: ignore[operator]
-        except ValidationError as error:
-            errors.setdefault(field, []).extend(error.error_list)
 
-    is_public = client_type == Application.CLIENT_PUBLIC
-    check("name", check_name, name)
-    check("client_type", check_client_type, client_type, profile)
-    if profile in Profile.values:
-        check("scopes", check_scopes, scopes, profile)
-        check("redirect_uris", check_redirect_uris, redirect_uris, profile, is_public)
+def check_registration(
+    *,
+    name: str,
+    profile: str,
+    redirect_uris: Sequence[str],
+    scopes: Sequence[str],
+    reasons: Mapping[str, str],
+    description: str,
+    client_type: str,
+    website_url: str,
+    privacy_policy_url: str,
+    terms_url: str,
+) -> None:
+    """Check everything that a developer registers (CONTRACT section 9).
+
+    Raises ValidationError with the messages of each field that is wrong; see `check_application`.
+    """
+    findings = _Findings()
+    if profile == Profile.SERVICE:
+        # Made by administrators only (CONTRACT section 1).
+        findings.check("profile", check_profile, "")
     else:
-        check("profile", check_profile, profile)
-    if is_trusted and is_public:
-        check("is_trusted", check_trusted_public_client, redirect_uris)
-    if errors:
-        raise ValidationError(errors)
+        _check_basics(findings, name, profile, redirect_uris, scopes, client_type)
+    _check_version(findings, description, scopes, reasons)
+    findings.check("website_url", check_page_url, website_url)
+    findings.check("privacy_policy_url", check_page_url, privacy_policy_url)
+    if terms_url:
+        findings.check("terms_url", check_page_url, terms_url)
+    findings.report()
+
+
+def check_version(*, profile: str, description: str, scopes: Sequence[str], reasons: Mapping[str, str]) -> None:
+    """Check what a reviewer reads, all of it at once: the description, the scopes, and the reason of each.
+
+    Raises ValidationError by field: `description`, `scopes`, and `reason_field(scope)` of each reason that is wrong.
+    """
+    findings = _Findings()
+    findings.check("scopes", check_scopes, scopes, profile)
+    _check_version(findings, description, scopes, reasons)
+    findings.report()
+
+
+def check_branding(*, name: str, website_url: str, privacy_policy_url: str, terms_url: str, brand_colour: str) -> None:
+    """Check what users see of an application. Raises ValidationError by field."""
+    findings = _Findings()
+    findings.check("name", check_name, name)
+    pages = {"website_url": website_url, "privacy_policy_url": privacy_policy_url, "terms_url": terms_url}
+    for field, url in pages.items():
+        if url:
+            findings.check(field, check_page_url, url)
+    if brand_colour:
+        findings.check("brand_colour", hex_colour, brand_colour)
+    findings.report()
+
+
+def _check_basics(
+    findings: _Findings,
+    name: str,
+    profile: str,
+    redirect_uris: Sequence[str],
+    scopes: Sequence[str],
+    client_type: str,
+) -> None:
+    is_public = client_type == Application.CLIENT_PUBLIC
+    findings.check("name", check_name, name)
+    findings.check("client_type", check_client_type, client_type, profile)
+    if profile in Profile.values:
+        findings.check("scopes", check_scopes, scopes, profile)
+        findings.check("redirect_uris", check_redirect_uris, redirect_uris, profile, is_public)
+    else:
+        findings.check("profile", check_profile, profile)
+
+
+def _check_version(findings: _Findings, description: str, scopes: Sequence[str], reasons: Mapping[str, str]) -> None:
+    findings.check("description", check_description, description)
+    for scope in scopes:
+        findings.check(reason_field(scope), check_reason, reasons.get(scope, ""))
+
+
+def reason_field(scope: str) -> str:
+    """Return the name of the form field for the reason of `scope`."""
+    return f"reason-{scope}"
+
+
+def clean_text(text: str) -> str:
+    """Return what was typed into a text area without the line ends that browsers add to it."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def check_name(name: str) -> None:
@@ -133,6 +242,13 @@ def count_words(text: str) -> int:
 
 def check_description(text: str) -> None:
     """Between 127 and 511 words, both included."""
+    if not is_storable(text):
+        raise ValidationError(_("This has a character that cannot be kept."))
+    if len(text) > MAX_DESCRIPTION_LENGTH:
+        raise ValidationError(
+            _("Use at most %(limit)s characters (you wrote %(length)s)."),
+            params={"limit": MAX_DESCRIPTION_LENGTH, "length": len(text)},
+        )
     fewest, most = DESCRIPTION_WORDS
     words = count_words(text)
     if words < fewest:
@@ -148,7 +264,42 @@ def check_description(text: str) -> None:
 def check_reason(reason: str) -> None:
     """Why a scope is needed, in 10 to 280 characters."""
     fewest, most = REASON_CHARACTERS
-    if not fewest <= len(reason.strip()) <= most:
+    if not is_storable(reason):
+        raise ValidationError(_("This has a character that cannot be kept."))
+    if not fewest <= len(clean_text(reason)) <= most:
         raise ValidationError(
             _("Say why in %(fewest)s to %(most)s characters."), params={"fewest": fewest, "most": most}
+        )
+
+
+def check_page_url(url: str) -> None:
+    """A page that users can open: https, or plain http for what is on the developer's own machine."""
+    try:
+        URLValidator(schemes=["https", "http"])(url)
+    except ValidationError as error:
+        raise ValidationError(_("“%(url)s” is not the address of a web page."), params={"url": url[:200]}) from error
+    parts = urlsplit(url)
+    if parts.scheme.lower() == "http" and not is_loopback_host(parts.hostname):
+        raise ValidationError(_("Use an address that starts with https://."))
+    if "@" in parts.netloc:
+        raise ValidationError(_("The address must not have a user name in it."))
+
+
+def check_decision_reason(text: str) -> None:
+    """Whoever asks for changes or refuses says why."""
+    if not text.strip():
+        raise ValidationError(_("Say why, so that the team knows what to do."))
+    check_comment(text)
+
+
+def check_comment(text: str) -> None:
+    """Something, and not a book."""
+    if not text.strip():
+        raise ValidationError(_("Write something first."))
+    if not is_storable(text):
+        raise ValidationError(_("This has a character that cannot be kept."))
+    if len(text) > MAX_COMMENT_LENGTH:
+        raise ValidationError(
+            _("Use at most %(limit)s characters (you wrote %(length)s)."),
+            params={"limit": MAX_COMMENT_LENGTH, "length": len(text)},
         )

@@ -1,5 +1,6 @@
 """The scopes there are, by profile, and how DOT asks for them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,12 @@ BY_PROFILE: dict[str, tuple[Scope, ...]] = {
 }
 
 ALL: dict[str, Scope] = {scope.name: scope for scopes in BY_PROFILE.values() for scope in scopes}
+
+
+def in_catalogue_order(scopes: Iterable[str]) -> list[str]:
+    """Return each of `scopes` once, in the order in which pages show them; what is unknown comes last."""
+    places = {name: place for place, name in enumerate(ALL)}
+    return sorted(dict.fromkeys(scopes), key=lambda name: places.get(name, len(places)))
 
 
 class ApplicationScopes(BaseScopes):

@@ -6,7 +6,9 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError
 
 from apps.developers.models import Application
-from apps.developers.services.applications import create_application, replace_secret, set_requested_scopes
+from apps.developers.services.applications import create_application
+from apps.developers.services.secrets import replace_secret
+from apps.developers.services.versions import set_requested_scopes
 
 pytestmark = pytest.mark.spec("CONTRACT", "13 (create_application)")
 

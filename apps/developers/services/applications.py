@@ -1,16 +1,104 @@
-"""Everything that writes applications."""
+"""Making applications, and what may be changed on one without a review (CONTRACT section 9)."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from django.contrib.auth.hashers import check_password
 from django.core.files.base import File
 from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from oauth2_provider.generators import generate_client_id, generate_client_secret
 
 from apps.accounts.models import User
-from apps.developers import rules
-from apps.developers.models import Application, RequestedScope, Status
+from apps.developers import mails, rules
+from apps.developers.errors import RefusedError
+from apps.developers.history import note
+from apps.developers.models import (
+    Application,
+    Draft,
+    HistoryKind,
+    Outcome,
+    Profile,
+    Role,
+    Status,
+    TeamMember,
+    TermsVersion,
+)
+from apps.developers.scopes import in_catalogue_order
+from apps.developers.services.terms import agree_to_terms
+from apps.developers.services.versions import create_submission, live_scopes, set_requested_scopes
 from apps.organisations.models import Organisation
+
+
+@transaction.atomic
+def register_application(
+    *,
+    actor: User,
+    terms: TermsVersion,
+    name: str,
+    profile: str,
+    organisation: Organisation,
+    redirect_uris: Sequence[str],
+    scopes: Sequence[str],
+    reasons: Mapping[str, str],
+    description: str,
+    website_url: str,
+    privacy_policy_url: str,
+    terms_url: str = "",
+    optional_scopes: Collection[str] = (),
+    client_type: str = Application.CLIENT_CONFIDENTIAL,
+    logo: File | None = None,
+) -> tuple[Application, str | None]:
+    """Register an application for `actor`, who becomes its owner and has agreed to `terms`, and send it for review.
+
+    Returns it and its client secret, which is nowhere to be had again (None for a public client). Raises
+    ValidationError by field, all of them at once; RefusedError when too many applications of theirs wait already.
+    """
+    scopes, description = in_catalogue_order(scopes), rules.clean_text(description)
+    reasons = {scope: rules.clean_text(reason) for scope, reason in reasons.items()}
+    rules.check_registration(
+        name=name,
+        profile=profile,
+        redirect_uris=_unique(redirect_uris),
+        scopes=scopes,
+        reasons=reasons,
+        description=description,
+        client_type=client_type,
+        website_url=website_url,
+        privacy_policy_url=privacy_policy_url,
+        terms_url=terms_url,
+    )
+    # One at a time for each person, so that the limit below holds.
+    User.objects.select_for_update(no_key=True).get(pk=actor.pk)
+    unapproved = Application.objects.filter(
+        team__user=actor,
+        team__role=Role.OWNER,
+        status__in=[Status.PENDING, Status.CHANGES_REQUESTED, Status.REJECTED],
+    )
+    if unapproved.count() >= rules.MOST_UNAPPROVED_APPLICATIONS:
+        raise RefusedError(
+            _("You have %(count)s applications that are not approved yet. Delete one, or wait for the review.")
+            % {"count": rules.MOST_UNAPPROVED_APPLICATIONS}
+        )
+    agree_to_terms(user=actor, terms=terms)
+    application, secret = create_application(
+        name=name,
+        profile=profile,
+        organisation=organisation,
+        redirect_uris=redirect_uris,
+        scopes=scopes,
+        reasons=reasons,
+        optional_scopes=optional_scopes,
+        client_type=client_type,
+        description=description,
+        website_url=website_url,
+        privacy_policy_url=privacy_policy_url,
+        terms_url=terms_url,
+        owner=actor,
+        logo=logo,
+    )
+    Draft.objects.filter(user=actor, application=None).delete()
+    mails.version_submitted(application, submission=application.submissions.get(), actor=actor)
+    return application, secret
 
 
 @transaction.atomic
@@ -40,9 +128,12 @@ def create_application(
     A public client has no secret: None. `reasons` gives by scope why it is asked for, `optional_scopes` those
     that users may untick. Client id and secret are random unless given.
 
+    For administrators, who need neither description nor reasons; what they give follows the same rules as a
+    developer's. It waits for the review unless `is_approved`; a service is none of the reviewers' business.
+
     Raises ValidationError by field for what `rules.check_application` or the model refuses.
     """
-    redirect_uris, scopes = _unique(redirect_uris), _unique(scopes)
+    redirect_uris, scopes, reasons = _unique(redirect_uris), _unique(scopes), reasons or {}
     rules.check_application(
         name=name,
         profile=profile,
@@ -50,6 +141,8 @@ def create_application(
         scopes=scopes,
         client_type=client_type,
         is_trusted=is_trusted,
+        description=description,
+        reasons=reasons,
     )
     secret = client_secret or generate_client_secret()
     application = Application(
@@ -73,58 +166,108 @@ def create_application(
     )
     application.full_clean(exclude={"authorization_grant_type"})
     application.save(force_insert=True)
-    set_requested_scopes(application=application, scopes=scopes, reasons=reasons or {}, optional_scopes=optional_scopes)
+    set_requested_scopes(application=application, scopes=scopes, reasons=reasons, optional_scopes=optional_scopes)
+    if owner is not None:
+        TeamMember.objects.create(application=application, user=owner, role=Role.OWNER)
+    note(application, HistoryKind.REGISTERED, actor=owner)
+    if profile != Profile.SERVICE:
+        submission = create_submission(
+            application=application, actor=owner, description=description, scopes=live_scopes(application)
+        )
+        if is_approved:
+            submission.outcome, submission.decided_at = Outcome.APPROVED, timezone.now()
+            submission.save(update_fields=["outcome", "decided_at"])
     return application, None if application.is_public else secret
 
 
 @transaction.atomic
-def set_requested_scopes(
+def change_branding(
     *,
     application: Application,
-    scopes: Sequence[str],
-    reasons: Mapping[str, str] | None = None,
-    optional_scopes: Collection[str] | None = None,
-) -> None:
-    """Let the application ask for exactly `scopes`; what is not given of one it has stays as it was."""
-    reasons = reasons or {}
-    application.requested_scopes.exclude(scope__in=scopes).delete()
-    present = {row.scope: row for row in application.requested_scopes.all()}
-    for scope in scopes:
-        row = present.get(scope) or RequestedScope(application=application, scope=scope)
-        row.reason = reasons.get(scope, row.reason)
-        row.is_optional = row.is_optional if optional_scopes is None else scope in optional_scopes
-        row.save()
+    actor: User | None,
+    name: str,
+    website_url: str,
+    privacy_policy_url: str,
+    terms_url: str,
+    brand_colour: str,
+) -> list[str]:
+    """Change what users see of the application; returns the names of the fields that are different now.
 
-
-def approve_application(*, application: Application) -> bool:
-    """Let users authorise the application; says whether they could not before."""
-    return _change_status(application, Status.APPROVED)
-
-
-def suspend_application(*, application: Application) -> bool:
-    """End what the application may do, for as long as it is suspended: no log-in, and no token of it works.
-
-    Says whether it was not suspended before.
+    Raises ValidationError by field.
     """
-    return _change_status(application, Status.SUSPENDED)
+    row = _lock(application)
+    given = {
+        "name": name.strip(),
+        "website_url": website_url,
+        "privacy_policy_url": privacy_policy_url,
+        "terms_url": terms_url,
+        "brand_colour": brand_colour.lower(),
+    }
+    rules.check_branding(**given)
+    changed = [field for field, value in given.items() if getattr(row, field) != value]
+    for field in changed:
+        setattr(row, field, given[field])
+        setattr(application, field, given[field])
+    if changed:
+        row.clean_fields(exclude={field.name for field in row._meta.fields} - set(changed))
+        row.save(update_fields=[*changed, "updated"])
+        note(row, HistoryKind.BRANDING_CHANGED, actor=actor, fields=changed)
+    return changed
 
 
-def replace_secret(*, application: Application, client_secret: str) -> bool:
-    """Make `client_secret` the application's only secret; says whether it was another one before."""
-    if check_password(client_secret, application.client_secret):
+@transaction.atomic
+def set_redirect_uris(
+    *, application: Application, actor: User | None, redirect_uris: Sequence[str], seen: Sequence[str] | None = None
+) -> bool:
+    """Let users be sent to exactly `redirect_uris`; says whether that is a change.
+
+    `seen` is what the page showed before: if it is not what is there now, somebody else has been faster, and nothing
+    is changed. Raises ValidationError for a redirect URL, RefusedError.
+    """
+    row = _lock(application)
+    wanted = _unique(redirect_uris)
+    if seen is not None and list(seen) != row.redirect_uri_list:
+        raise RefusedError(_("Somebody else has changed the redirect URLs meanwhile. Look at them and try again."))
+    rules.check_redirect_uris(wanted, row.profile, row.is_public)
+    if row.is_trusted and row.is_public:
+        rules.check_trusted_public_client(wanted)
+    before = row.redirect_uri_list
+    if wanted == before:
         return False
-    application.client_secret = client_secret
-    application.save(update_fields=["client_secret", "updated"])
+    row.redirect_uris = application.redirect_uris = " ".join(wanted)
+    row.save(update_fields=["redirect_uris", "updated"])
+    note(
+        row,
+        HistoryKind.REDIRECT_URIS_CHANGED,
+        actor=actor,
+        added=[uri for uri in wanted if uri not in before],
+        removed=[uri for uri in before if uri not in wanted],
+    )
     return True
 
 
-def _change_status(application: Application, status: Status) -> bool:
-    if application.status == status:
-        return False
-    application.status = status
-    application.save(update_fields=["status", "updated"])
-    return True
+@transaction.atomic
+def mark_deleted(*, application: Application, actor: User | None) -> None:
+    """Delete the application for good: nobody can authorise it, no token of it works, and its team sees it no more.
+
+    The rows stay, because connections and decisions are on record; whoever calls this has the connections ended.
+    Raises RefusedError if it has been deleted before.
+    """
+    row = _lock(application)
+    row.status = application.status = Status.DELETED
+    row.save(update_fields=["status", "updated"])
+    row.submissions.filter(outcome=Outcome.WAITING).update(outcome=Outcome.WITHDRAWN, decided_at=timezone.now())
+    row.invitations.filter(accepted_at__isnull=True).delete()
+    note(row, HistoryKind.DELETED, actor=actor)
+    mails.application_deleted(row, actor=actor)
+
+
+def _lock(application: Application) -> Application:
+    row = Application.objects.existing().select_for_update(no_key=True).filter(pk=application.pk).first()
+    if row is None:
+        raise RefusedError(_("This application has been deleted."))
+    return row
 
 
 def _unique(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(value.strip() for value in values))
+    return list(dict.fromkeys(stripped for value in values if (stripped := value.strip())))

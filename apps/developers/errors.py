@@ -1,0 +1,38 @@
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from apps.developers.models import HistoryEntry, Submission
+
+
+class RefusedError(Exception):
+    """Something that a service does not do; `message` tells the person who asked why, and what to do next."""
+
+    message: str | Promise = ""
+
+    def __init__(self, message: str | Promise = "") -> None:
+        self.message = message or self.message
+        super().__init__(str(self.message))
+
+
+class AlreadyDecidedError(RefusedError):
+    """Another reviewer, or the team, was faster. Nothing has been changed."""
+
+    message = _("Somebody else was faster. Nothing was changed by you; look at what is there now.")
+
+    def __init__(self, *, submission: Submission | None = None, latest: HistoryEntry | None = None) -> None:
+        super().__init__()
+        self.submission = submission
+        #: What happened instead, if it is known.
+        self.latest = latest
+
+
+class OwnApplicationError(RefusedError):
+    """A reviewer does not decide on an application whose team they are on."""
+
+    message = _("You are on the team of this application, so another reviewer has to decide.")
+
+
+class LastOwnerError(RefusedError):
+    """A team always has an owner."""
+
+    message = _("The last owner cannot go. Make somebody else an owner first.")

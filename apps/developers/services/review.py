@@ -1,0 +1,271 @@
+"""The way of an application through the review.
+
+Whoever changes something locks the application's row first (NO KEY UPDATE: token requests, which only refer to it,
+do not wait). A decision says which submission it is about; if that one is decided already, nothing is changed.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from apps.accounts.models import User
+from apps.developers import mails, rules
+from apps.developers.errors import AlreadyDecidedError, OwnApplicationError, RefusedError
+from apps.developers.history import note
+from apps.developers.models import (
+    Application,
+    Draft,
+    HistoryKind,
+    Outcome,
+    Status,
+    Submission,
+)
+from apps.developers.models.review import SubmittedScope
+from apps.developers.scopes import in_catalogue_order
+from apps.developers.services.versions import apply_version, create_submission, live_scopes, set_requested_scopes
+
+
+@dataclass(frozen=True)
+class SubmitResult:
+    """What came of a new version: scopes that ended at once, and what waits for the review (None: nothing has to)."""
+
+    removed_scopes: list[str]
+    submission: Submission | None
+
+
+@transaction.atomic
+def submit_version(
+    *,
+    application: Application,
+    actor: User | None,
+    description: str,
+    scopes: Sequence[str],
+    reasons: Mapping[str, str],
+    optional_scopes: Collection[str] = (),
+) -> SubmitResult:
+    """Send a version for review, in the place of one that is waiting.
+
+    What is live goes on. A scope that is left out ends at once; only what is more than before, or other words, waits.
+    Raises ValidationError by field (`description`, `scopes`, `reason-<scope>`), RefusedError.
+    """
+    row = _lock(application)
+    if row.status == Status.SUSPENDED:
+        raise RefusedError(_("The application is suspended. Write a comment to the reviewers first."))
+    scopes, description = in_catalogue_order(scopes), rules.clean_text(description)
+    rules.check_version(profile=row.profile, description=description, scopes=scopes, reasons=reasons)
+    removed = [scope for scope in row.scopes if scope not in scopes]
+    version = [
+        SubmittedScope(scope=scope, reason=reasons[scope].strip(), is_optional=scope in optional_scopes)
+        for scope in scopes
+    ]
+    if row.is_approved:
+        if removed:
+            _remove_scopes(row, removed, actor=actor)
+        needs_review = description != row.description or version != live_scopes(row)
+    else:
+        apply_version(row, description=description, scopes=version)
+        needs_review = True
+    Draft.objects.filter(user=actor, application=row).delete()
+    withdrawn = _withdraw_waiting(row)
+    if not needs_review:
+        if withdrawn:
+            note(row, HistoryKind.WITHDRAWN, actor=actor, submission=withdrawn)
+        return SubmitResult(removed, None)
+    submission = create_submission(application=row, actor=actor, description=description, scopes=version)
+    if not row.is_approved:
+        _set_status(row, Status.PENDING)
+    note(row, HistoryKind.SUBMITTED, actor=actor, submission=submission, number=submission.number)
+    mails.version_submitted(row, submission=submission, actor=actor)
+    return SubmitResult(removed, submission)
+
+
+@transaction.atomic
+def withdraw_submission(*, submission: Submission, actor: User) -> None:
+    """Take back what waits, beside a live version. Raises AlreadyDecidedError, RefusedError."""
+    row = _lock(submission.application)
+    waiting = _waiting(row, submission)
+    if not row.is_approved:
+        raise RefusedError(_("This is the application’s first version: send another, or delete the application."))
+    waiting.outcome = Outcome.WITHDRAWN
+    waiting.decided_at = timezone.now()
+    waiting.save(update_fields=["outcome", "decided_at"])
+    note(row, HistoryKind.WITHDRAWN, actor=actor, submission=waiting)
+
+
+@transaction.atomic
+def approve_submission(*, submission: Submission, actor: User | None, reason: str = "") -> None:
+    """Make the submission the live version. Raises AlreadyDecidedError, OwnApplicationError."""
+    row, waiting = _decide(submission, actor, Outcome.APPROVED, reason)
+    apply_version(row, description=waiting.description, scopes=waiting.scopes)
+    if row.status != Status.SUSPENDED:
+        _set_status(row, Status.APPROVED)
+    note(row, HistoryKind.APPROVED, actor=actor, is_by_reviewer=True, text=waiting.reason, submission=waiting)
+    mails.submission_approved(row, submission=waiting, actor=actor)
+
+
+@transaction.atomic
+def request_changes(*, submission: Submission, actor: User, reason: str) -> None:
+    """Ask the team for another version; `reason` says what is missing. A live version goes on.
+
+    Raises AlreadyDecidedError, OwnApplicationError, ValidationError for the reason.
+    """
+    rules.check_decision_reason(reason)
+    row, waiting = _decide(submission, actor, Outcome.CHANGES_REQUESTED, reason)
+    if row.status == Status.PENDING:
+        _set_status(row, Status.CHANGES_REQUESTED)
+    note(row, HistoryKind.CHANGES_REQUESTED, actor=actor, is_by_reviewer=True, text=waiting.reason, submission=waiting)
+    mails.changes_requested(row, submission=waiting, actor=actor)
+
+
+@transaction.atomic
+def reject_submission(*, submission: Submission, actor: User, reason: str) -> None:
+    """Refuse the submission; `reason` says why. A live version goes on. Raises like `request_changes`."""
+    rules.check_decision_reason(reason)
+    row, waiting = _decide(submission, actor, Outcome.REJECTED, reason)
+    if row.status == Status.PENDING:
+        _set_status(row, Status.REJECTED)
+    note(row, HistoryKind.REJECTED, actor=actor, is_by_reviewer=True, text=waiting.reason, submission=waiting)
+    mails.submission_rejected(row, submission=waiting, actor=actor)
+
+
+@transaction.atomic
+def add_comment(*, application: Application, actor: User, text: str, is_by_reviewer: bool) -> None:
+    """Add a comment to the timeline, and mail it to the other side. Raises ValidationError for the text."""
+    rules.check_comment(text)
+    row = _lock(application)
+    entry = note(row, HistoryKind.COMMENTED, actor=actor, is_by_reviewer=is_by_reviewer, text=text.strip())
+    mails.comment_added(row, entry=entry)
+
+
+@transaction.atomic
+def approve_application(*, application: Application, actor: User | None) -> bool:
+    """Let users authorise the application: approves what waits. Says whether that changed anything.
+
+    For administrators; reviewers decide on a submission. Raises OwnApplicationError, RefusedError.
+    """
+    row = _lock(application)
+    if row.status == Status.SUSPENDED:
+        return reinstate_application(application=row, actor=actor)
+    waiting = row.submissions.filter(outcome=Outcome.WAITING).first()
+    if waiting is not None:
+        approve_submission(submission=waiting, actor=actor)
+    elif row.is_approved:
+        return False
+    else:
+        _refuse_own(row, actor)
+        _set_status(row, Status.APPROVED)
+        note(row, HistoryKind.APPROVED, actor=actor, is_by_reviewer=True)
+    application.status = Status.APPROVED
+    return True
+
+
+@transaction.atomic
+def suspend_application(*, application: Application, actor: User | None, reason: str = "") -> bool:
+    """End what the application may do, for as long as it is suspended: no log-in, and no token of it works.
+
+    Says whether it was not suspended before. Raises OwnApplicationError, RefusedError for one never approved.
+    """
+    row = _lock(application)
+    _refuse_own(row, actor)
+    if row.status == Status.SUSPENDED:
+        return False
+    if row.status != Status.APPROVED:
+        raise RefusedError(_("Only an approved application can be suspended; this one is not live."))
+    _set_status(row, Status.SUSPENDED)
+    note(row, HistoryKind.SUSPENDED, actor=actor, is_by_reviewer=True, text=reason.strip())
+    mails.application_suspended(row, reason=reason.strip(), actor=actor)
+    application.status = row.status
+    return True
+
+
+@transaction.atomic
+def reinstate_application(*, application: Application, actor: User | None, reason: str = "") -> bool:
+    """End the suspension: the live version and its tokens work again. Says whether there was one."""
+    row = _lock(application)
+    _refuse_own(row, actor)
+    if row.status != Status.SUSPENDED:
+        return False
+    _set_status(row, Status.APPROVED)
+    note(row, HistoryKind.REINSTATED, actor=actor, is_by_reviewer=True, text=reason.strip())
+    mails.application_reinstated(row, reason=reason.strip(), actor=actor)
+    application.status = row.status
+    return True
+
+
+@transaction.atomic
+def set_trusted(*, application: Application, actor: User | None, is_trusted: bool) -> bool:
+    """Let users of a brand's own partner see no consent screen, or see it again; says whether that is new.
+
+    Raises OwnApplicationError, ValidationError for a client that cannot be trusted.
+    """
+    row = _lock(application)
+    _refuse_own(row, actor)
+    if row.is_trusted == is_trusted:
+        return False
+    if is_trusted and row.is_public:
+        rules.check_trusted_public_client(row.redirect_uri_list)
+    row.is_trusted = application.is_trusted = is_trusted
+    row.save(update_fields=["is_trusted", "updated"])
+    note(row, HistoryKind.TRUSTED if is_trusted else HistoryKind.UNTRUSTED, actor=actor, is_by_reviewer=True)
+    return True
+
+
+def _lock(application: Application) -> Application:
+    row = (
+        Application.objects.existing()
+        .select_for_update(no_key=True, of=("self",))
+        .select_related("organisation")
+        .filter(pk=application.pk)
+        .first()
+    )
+    if row is None:
+        raise RefusedError(_("This application has been deleted."))
+    return row
+
+
+def _waiting(row: Application, submission: Submission) -> Submission:
+    waiting = row.submissions.filter(pk=submission.pk).first()
+    if waiting is None or not waiting.is_waiting:
+        latest = row.history.select_related("actor").exclude(kind=HistoryKind.COMMENTED).order_by("-pk").first()
+        raise AlreadyDecidedError(submission=waiting, latest=latest)
+    return waiting
+
+
+def _decide(
+    submission: Submission, actor: User | None, outcome: Outcome, reason: str
+) -> tuple[Application, Submission]:
+    row = _lock(submission.application)
+    _refuse_own(row, actor)
+    waiting = _waiting(row, submission)
+    waiting.outcome, waiting.reason = outcome, reason.strip()
+    waiting.decided_by, waiting.decided_at = actor, timezone.now()
+    waiting.save(update_fields=["outcome", "reason", "decided_by", "decided_at"])
+    return row, waiting
+
+
+def _refuse_own(row: Application, actor: User | None) -> None:
+    if actor is not None and row.team.filter(user=actor).exists():
+        raise OwnApplicationError
+
+
+def _remove_scopes(row: Application, removed: list[str], *, actor: User | None) -> None:
+    row.scopes = [scope for scope in row.scopes if scope not in removed]
+    row.save(update_fields=["scopes", "updated"])
+    set_requested_scopes(application=row, scopes=row.scopes)
+    note(row, HistoryKind.SCOPES_REMOVED, actor=actor, scopes=removed)
+
+
+def _withdraw_waiting(row: Application) -> Submission | None:
+    waiting = row.submissions.filter(outcome=Outcome.WAITING).first()
+    if waiting is not None:
+        waiting.outcome, waiting.decided_at = Outcome.WITHDRAWN, timezone.now()
+        waiting.save(update_fields=["outcome", "decided_at"])
+    return waiting
+
+
+def _set_status(row: Application, status: Status) -> None:
+    row.status = status
+    row.save(update_fields=["status", "updated"])

@@ -1,0 +1,155 @@
+"""Who works on an application. Every change locks the application's row first, so that a team always has an owner."""
+
+from datetime import timedelta
+
+from allauth.account.models import EmailAddress
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from apps.accounts.models import User
+from apps.developers import mails
+from apps.developers.errors import LastOwnerError, RefusedError
+from apps.developers.history import note
+from apps.developers.models import Application, HistoryEntry, HistoryKind, Invitation, Role, TeamMember
+
+INVITATION_LIFETIME = timedelta(days=14)
+#: Each invitation is a mail to somebody who has not asked for it.
+MOST_INVITATIONS_AN_HOUR = 20
+LARGEST_TEAM = 100
+
+
+@transaction.atomic
+def invite_member(*, application: Application, actor: User, email: str, role: str) -> Invitation:
+    """Invite whoever has that e-mail address; an invitation that is still open is sent again, with the new role.
+
+    Raises ValidationError for the address or the role, RefusedError when there were too many of late.
+    """
+    email = email.strip().lower()
+    validate_email(email)
+    if role not in Role.values:
+        raise ValidationError(_("Choose a role."))
+    _lock(application)
+    if application.team.filter(user__emailaddress__email=email, user__emailaddress__verified=True).exists():
+        raise ValidationError(_("%(email)s is on the team already."), params={"email": email})
+    _check_limits(application, actor)
+    now = timezone.now()
+    invitation, _is_new = Invitation.objects.update_or_create(
+        application=application,
+        email=email,
+        accepted_at=None,
+        defaults={"role": role, "invited_by": actor, "created_at": now, "expires_at": now + INVITATION_LIFETIME},
+    )
+    note(application, HistoryKind.MEMBER_INVITED, actor=actor, email=email, role=role)
+    mails.invitation_sent(invitation)
+    return invitation
+
+
+@transaction.atomic
+def cancel_invitation(*, invitation: Invitation, actor: User) -> bool:
+    """Take an open invitation back; says whether it was open."""
+    application = _lock(invitation.application)
+    deleted, _rows = Invitation.objects.filter(pk=invitation.pk, accepted_at__isnull=True).delete()
+    if deleted:
+        note(application, HistoryKind.INVITATION_CANCELLED, actor=actor, email=invitation.email)
+    return bool(deleted)
+
+
+@transaction.atomic
+def accept_invitation(*, invitation: Invitation, user: User) -> TeamMember:
+    """Make `user` a member of the team.
+
+    Raises RefusedError when the invitation is not open any more, or was sent to an address that `user` has not
+    proved to be theirs.
+    """
+    application = _lock(invitation.application)
+    row = Invitation.objects.open().select_for_update().filter(pk=invitation.pk).first()
+    if row is None:
+        raise RefusedError(_("This invitation is no longer open. Ask the team for a new one."))
+    if not EmailAddress.objects.filter(user=user, email=row.email, verified=True).exists():
+        raise RefusedError(_("This invitation is for another e-mail address than yours."))
+    row.accepted_at = timezone.now()
+    row.save(update_fields=["accepted_at"])
+    member, is_new = TeamMember.objects.get_or_create(application=application, user=user, defaults={"role": row.role})
+    if is_new:
+        note(application, HistoryKind.MEMBER_JOINED, actor=user, role=row.role)
+        mails.member_joined(application, member=member)
+    return member
+
+
+@transaction.atomic
+def change_role(*, member: TeamMember, actor: User, role: str) -> bool:
+    """Give a member another role; says whether it is another. Raises LastOwnerError, ValidationError."""
+    if role not in Role.values:
+        raise ValidationError(_("Choose a role."))
+    application = _lock(member.application)
+    row = _current(member)
+    if row.role == role:
+        return False
+    if row.is_owner:
+        _check_another_owner(row)
+    note(application, HistoryKind.ROLE_CHANGED, actor=actor, member=str(row.user), old_role=row.role, role=role)
+    row.role = member.role = role
+    row.save(update_fields=["role"])
+    return True
+
+
+@transaction.atomic
+def remove_member(*, member: TeamMember, actor: User) -> None:
+    """Take somebody off the team; `actor` may be the member. Raises LastOwnerError."""
+    application = _lock(member.application)
+    row = _current(member)
+    if row.is_owner:
+        _check_another_owner(row)
+    row.delete()
+    note(application, HistoryKind.MEMBER_LEFT, actor=actor, member=str(row.user))
+    if row.user != actor:
+        mails.member_removed(application, user=row.user)
+
+
+@transaction.atomic
+def transfer_ownership(*, application: Application, actor: User, to: TeamMember) -> None:
+    """Make `to` an owner instead of `actor`, who stays as a developer. Raises RefusedError."""
+    locked = _lock(application)
+    own = TeamMember.objects.filter(application=locked, user=actor, role=Role.OWNER).first()
+    heir = TeamMember.objects.filter(application=locked, pk=to.pk).exclude(user=actor).first()
+    if own is None or heir is None:
+        raise RefusedError(_("Ownership goes from an owner to another member of the team."))
+    TeamMember.objects.filter(pk=heir.pk).update(role=Role.OWNER)
+    TeamMember.objects.filter(pk=own.pk).update(role=Role.DEVELOPER)
+    note(locked, HistoryKind.OWNERSHIP_TRANSFERRED, actor=actor, member=str(heir.user))
+    mails.ownership_transferred(locked, member=heir, actor=actor)
+
+
+def _lock(application: Application) -> Application:
+    """Lock the application's row. Raises RefusedError when it has been deleted."""
+    row = Application.objects.existing().select_for_update(no_key=True).filter(pk=application.pk).first()
+    if row is None:
+        raise RefusedError(_("This application has been deleted."))
+    return row
+
+
+def _current(member: TeamMember) -> TeamMember:
+    row = TeamMember.objects.select_related("user").filter(pk=member.pk).first()
+    if row is None:
+        raise RefusedError(_("They are no longer on the team."))
+    return row
+
+
+def _check_another_owner(member: TeamMember) -> None:
+    others = TeamMember.objects.filter(application=member.application_id, role=Role.OWNER).exclude(pk=member.pk)
+    if not others.exists():
+        raise LastOwnerError
+
+
+def _check_limits(application: Application, actor: User) -> None:
+    lately = HistoryEntry.objects.filter(
+        kind=HistoryKind.MEMBER_INVITED, created_at__gt=timezone.now() - timedelta(hours=1)
+    )
+    most = MOST_INVITATIONS_AN_HOUR
+    if lately.filter(application=application).count() >= most or lately.filter(actor=actor).count() >= 2 * most:
+        raise RefusedError(_("That is a lot of invitations. Wait an hour, then go on."))
+    if application.team.count() + application.invitations.open().count() >= LARGEST_TEAM:
+        raise RefusedError(_("The team is as large as it can be. Take somebody off it, or cancel an invitation."))
