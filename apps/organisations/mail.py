@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.template import Context, Engine
+from procrastinate.types import JSONDict
 
 from apps.organisations.models import Organisation
 from apps.organisations.tasks import send_mail
@@ -34,7 +35,7 @@ def queue_mail(*, organisation: Organisation, to: Iterable[str] | str, template:
     if not addresses:
         return
     values = {**context, "organisation": organisation}
-    mail = {
+    mail: JSONDict = {
         "template": template,
         "sender": sender_of(organisation),
         "reply_to": organisation.support_email,
@@ -42,7 +43,7 @@ def queue_mail(*, organisation: Organisation, to: Iterable[str] | str, template:
         "text": _render(f"mail/{template}.txt", values, autoescape=False).strip() + "\n",
         "html": _render(f"mail/{template}.html", values, autoescape=True).strip() + "\n",
     }
-    send_mail.batch_defer(*({"to": address, **mail} for address in addresses.values()))
+    send_mail.batch_defer(*({**mail, "to": address} for address in addresses.values()))
 
 
 def _render(name: str, values: dict[str, Any], *, autoescape: bool) -> str:

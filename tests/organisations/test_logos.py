@@ -14,6 +14,7 @@ from django.test import Client
 from PIL import Image, PngImagePlugin
 
 from apps.organisations import logos, uploads
+from tests.developers.test_administration import change as change_application
 
 TEAL = (15, 118, 110)
 CHANGE = "/admin/organisations/organisation/{}/change/"
@@ -463,6 +464,17 @@ def test_administration_keeps_one_file_at_most(administrator, organisation, tmp_
 
     assert len(stored(tmp_path)) == left
     assert (stored(tmp_path) == before) == (not fields)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_administration_keeps_one_file_of_an_application_s_logos(administrator, application, tmp_path):
+    put_logo(application.row)
+    before = stored(tmp_path)
+
+    assert change_application(administrator, application.row, logo=upload(picture())).status_code == 302
+
+    assert len(stored(tmp_path)) == 1
+    assert stored(tmp_path) != before
 
 
 @pytest.mark.django_db(transaction=True)
