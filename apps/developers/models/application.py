@@ -76,7 +76,7 @@ class Application(AbstractApplication):
         _("brand colour"), max_length=7, blank=True, default="", db_default="", validators=[hex_colour]
     )
     #: Who registered it. What they may do now is for the team to say.
-    user = models.ForeignKey(  # type: ignore[assignment]  # the library's deletes the application with the user
+    user = models.ForeignKey(  # the library’s would delete the application with the user
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,
         related_name="registered_applications",
