@@ -34,6 +34,7 @@ INSTALLED_APPS = [
     "apps.consent",
     "apps.tokens",
     "apps.connections",
+    "apps.activity",
     "apps.developers",
     "apps.accounts",
     "apps.organisations",
@@ -175,6 +176,9 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.members.negotiation.JSONOnly",
     "URL_FORMAT_OVERRIDE": None,
 }
+
+# Seconds until what applications did is counted in the database. 0: only when told (`activity.recorder.flush`).
+ACTIVITY_FLUSH_SECONDS = env.float("ACTIVITY_FLUSH_SECONDS", default=2)
 
 # --- what browsers may do ------------------------------------------------------------------------
 

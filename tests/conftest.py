@@ -22,6 +22,7 @@ from procrastinate.contrib.django import app as procrastinate_app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apps.accounts.models import User
+from apps.activity import recorder
 from apps.developers.models import Application, RequestedScope, Status
 from apps.organisations.models import Organisation
 from apps.tokens import keys
@@ -52,8 +53,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _fresh_process() -> Iterator[None]:
-    """Every test starts like a new process: nothing cached of another test's database."""
+def _fresh_process(settings: Any) -> Iterator[None]:
+    """Every test starts like a new process: nothing cached of another test's database.
+
+    What applications do is stored when a test says `recorder.flush()`, and by no thread.
+    """
+    settings.ACTIVITY_FLUSH_SECONDS = 0
+    recorder.start_anew()
     keys.forget_loaded_keys()
     yield
     keys.forget_loaded_keys()

@@ -74,6 +74,7 @@ def test_the_worker_knows_its_periodic_tasks():
         "apps.tokens.tasks.delete_dead_codes",
         "apps.tokens.tasks.delete_dead_service_tokens",
         "apps.accounts.tasks.delete_expired_sessions",
+        "apps.activity.tasks.delete_old_activity_counts",
         "apps.organisations.tasks.remove_old_jobs",
         "apps.organisations.tasks.resume_mails",
     }
