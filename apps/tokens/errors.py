@@ -2,6 +2,8 @@ import json
 
 from oauthlib.oauth2.rfc6749.errors import FatalClientError, OAuth2Error
 
+from apps.developers.models import Application
+
 
 class ApplicationNotApprovedError(FatalClientError):
     """The application exists but nobody may authorise it yet, or not any more (CONTRACT section 2)."""
@@ -23,6 +25,12 @@ DESCRIPTIONS = {
     "unsupported_grant_type": "Use authorization_code, refresh_token or client_credentials.",
     "unsupported_response_type": "The only response type is code.",
 }
+
+
+def application_of(error: OAuth2Error) -> Application | None:
+    """Return the application whose authorization request failed; None if it was not found."""
+    application: Application | None = getattr(error, "application", None)
+    return application
 
 
 def describe(error: OAuth2Error) -> OAuth2Error:

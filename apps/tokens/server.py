@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import json
 import re
 from typing import Any
 
@@ -18,7 +19,11 @@ from oauthlib.oauth2 import (
     TokenEndpoint,
 )
 from oauthlib.oauth2.rfc6749 import errors
+from oauthlib.oauth2.rfc6749.utils import scope_to_list
 
+from apps.activity import recorder
+from apps.activity.models import Kind
+from apps.developers.models import Application
 from apps.tokens.backend import MALFORMED_PARAMETERS, append_query
 from apps.tokens.issuance import make_authorization_code
 from apps.tokens.issuing import access_token_lifetime
@@ -74,6 +79,14 @@ class CodeGrant(AuthorizationCodeGrant):
         super().__init__(validator)
         self.custom_validators.pre_auth.append(check_authorization_request)
 
+    def validate_authorization_request(self, request: Request) -> tuple[list[str], dict[str, Any]]:
+        """Validate; an error knows the application, when it is the application's."""
+        try:
+            return super().validate_authorization_request(request)
+        except errors.OAuth2Error as error:
+            error.application = request.client
+            raise
+
     def create_authorization_code(self, request: Request) -> dict[str, str]:
         code = {"code": make_authorization_code()}
         if request.state:
@@ -117,6 +130,21 @@ class AuthorizationServer(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint
         )
         ResourceEndpoint.__init__(self, default_token="Bearer", token_types={"Bearer": bearer})
         RevocationEndpoint.__init__(self, request_validator)
+
+    def create_token_response(
+        self, uri: str, http_method: str = "POST", body: Any = None, headers: Any = None, credentials: Any = None
+    ) -> tuple[dict[str, str], str, int]:
+        """Answer a token request with (headers, body, status); the errors of an application we know are counted."""
+        request = Request(uri, http_method=http_method, body=body, headers=headers)
+        try:
+            self.validate_token_request(request)
+            request.scopes = scope_to_list(request.scope)
+            answer = self.grant_types[request.grant_type].create_token_response(request, self.default_token_type)
+        except errors.OAuth2Error as error:
+            answer = error.headers, error.json, error.status_code
+        if answer[2] >= 400 and isinstance(request.client, Application):
+            recorder.record(request.client.pk, Kind.ERROR, json.loads(answer[1])["error"])
+        return answer
 
     def validate_token_request(self, request: Request) -> None:
         super().validate_token_request(request)

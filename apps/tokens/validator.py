@@ -13,6 +13,8 @@ from oauth2_provider.models import AccessToken
 from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.oauth2.rfc6749 import errors
 
+from apps.activity import recorder
+from apps.activity.models import Kind
 from apps.connections.models import Connection
 from apps.developers.models import Application
 from apps.tokens import selectors, services, storage
@@ -61,6 +63,27 @@ class Validator(OAuth2Validator):
         return super().client_authentication_required(request, *args, **kwargs)
 
     def authenticate_client(self, request: OAuthRequest, *args: Any, **kwargs: Any) -> bool:
+        """Authenticate the client by its newest secret or, for as long as that works, the one before; note which."""
+        which = "current"
+        if not self._authenticate_by_secret(request):
+            if not self._authenticate_by_previous_secret(request):
+                return False
+            which = "previous"
+        recorder.note_secret_use(request.client.pk, which)
+        return True
+
+    def _authenticate_by_previous_secret(self, request: OAuthRequest) -> bool:
+        client = request.client
+        if client is None or not client.has_previous_secret:
+            return False
+        # The library compares with the one secret it knows of; this row is nobody else's, and is not saved.
+        newest, client.client_secret = client.client_secret, client.previous_client_secret
+        try:
+            return self._authenticate_by_secret(request)
+        finally:
+            client.client_secret = newest
+
+    def _authenticate_by_secret(self, request: OAuthRequest) -> bool:
         """Authenticate by the Basic header if there is one, else by the body; never by both (RFC 6749 2.3)."""
         if self._extract_basic_auth(request) is None:
             if not request.client_id:
@@ -252,6 +275,7 @@ class Validator(OAuth2Validator):
         response = {key: token[key] for key in keys if token.get(key) is not None}
         token.clear()
         token.update(response)
+        recorder.record(request.client.pk, Kind.TOKEN, request.grant_type)
 
     def _store_for_code(self, token: dict[str, Any], request: OAuthRequest) -> None:
         issuance = issuance_of(request)

@@ -18,6 +18,8 @@ from oauth2_provider.views.base import BaseAuthorizationView
 from oauthlib.oauth2.rfc6749 import errors
 
 from apps.accounts.selectors import signed_in_user
+from apps.activity import recorder
+from apps.activity.models import Kind
 from apps.connections.models import Connection
 from apps.consent import pending, services
 from apps.consent.forms import ConsentForm
@@ -26,7 +28,7 @@ from apps.consent.state import PartnerState, read_partner_state
 from apps.developers.models import Application
 from apps.organisations.middleware import organisation_of
 from apps.tokens.backend import append_query
-from apps.tokens.errors import ApplicationNotApprovedError, describe
+from apps.tokens.errors import ApplicationNotApprovedError, application_of, describe
 from apps.tokens.issuing import profile_of
 from apps.tokens.parameters import read_query
 from apps.tokens.profiles import TokenProfile
@@ -139,6 +141,7 @@ class AuthorizationView(BaseAuthorizationView):
             problem = "The parameter prompt combines none with another value."
         if problem:
             error = errors.InvalidRequestError(description=problem, request=asked["request"])
+            error.application = application
             raise OAuthToolkitError(error=error)
         reads_state = profile_of(application).reads_state
         return AuthorizationRequest(
@@ -210,8 +213,9 @@ class AuthorizationView(BaseAuthorizationView):
     def _deny(self) -> HttpResponse:
         asked = self.authorization
         error = errors.AccessDeniedError(state=asked.state)
+        recorder.record(asked.application.pk, Kind.DENIAL)
         if not asked.profile.denial_goes_home:
-            return self._send_error(error)
+            return self._leave(self._error_address(error))
         self.request.session[DENIAL_NOTICE] = {
             "application_name": asked.application.name,
             "back": self._error_address(error),
@@ -231,9 +235,12 @@ class AuthorizationView(BaseAuthorizationView):
         address, _headers, _body, _status = self.get_oauthlib_core().create_authorization_response(
             self.request, scopes, credentials, allow=True
         )
+        recorder.record(asked.application.pk, Kind.AUTHORISATION)
         return self._leave(address)
 
     def _send_error(self, error: errors.OAuth2Error) -> HttpResponse:
+        application = application_of(error) or self.authorization.application
+        recorder.record(application.pk, Kind.ERROR, error.error)
         return self._leave(self._error_address(error))
 
     def _error_address(self, error: errors.OAuth2Error) -> str:
@@ -248,6 +255,7 @@ class AuthorizationView(BaseAuthorizationView):
 
     def _refuse(self, error: FatalClientError) -> HttpResponse:
         """Show what is wrong. Nothing goes to the redirect URI: it may be anybody's (RFC 6749 4.1.2.1)."""
+        self._record_refusal(error.oauthlib_error)
         problems = {
             errors.MissingClientIdError: "missing-client-id",
             errors.InvalidClientIdError: "unknown-application",
@@ -261,6 +269,17 @@ class AuthorizationView(BaseAuthorizationView):
             "error": error.oauthlib_error,
         }
         return render(self.request, "consent/refused.html", context, status=400)
+
+    def _record_refusal(self, error: errors.OAuth2Error) -> None:
+        """Count the refusal for the application, if there is one; the team learns which redirect URI did not match."""
+        application = application_of(error)
+        if application is None:
+            return
+        if isinstance(error, errors.MismatchingRedirectURIError | errors.InvalidRedirectURIError):
+            recorder.record(application.pk, Kind.ERROR, recorder.REDIRECT_URI_MISMATCH)
+            recorder.note_redirect_mismatch(application.pk, error.redirect_uri, application.redirect_uri_list)
+        else:
+            recorder.record(application.pk, Kind.ERROR, error.error)
 
 
 @method_decorator(never_cache, name="dispatch")
