@@ -25,7 +25,7 @@ from apps.developers.services.applications import create_application
 from apps.developers.services.secrets import replace_secret
 from apps.organisations.models import Membership, Organisation
 from apps.organisations.services import create_organisation
-from apps.tokens.keys import derive_secret
+from apps.sealing import derive_secret
 
 _LOGOS = Path(__file__).parent / "logos"
 _SECRET_LENGTH = 128

@@ -11,12 +11,11 @@ from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.cache import never_cache
 
-from apps.console.wire import Flow, ServerUnreachableError, Wire
+from apps.console.wire import Flow, ServerUnreachableError, Wire, show_steps
 from apps.demo.flow import PartnerSession
 from apps.demo.partners import PROGRAMMES, Partner
 from apps.demo.partners.receipts import ReceiptsPartner
 from apps.demo.seeding_data import PASSWORD
-from apps.demo.steps import show_steps
 from apps.developers.models import Application
 from apps.developers.redirect_uris import is_loopback_host
 from apps.organisations.middleware import host_of
@@ -91,11 +90,15 @@ class PartnerView(ProgrammeView):
 
     def get(self, request: HttpRequest, programme: str) -> HttpResponse:
         application = Application.objects.at_host(host_of(request)).filter(client_id=self.partner.client_id).first()
+        available = self.partner.available(self.flow)
         context = {
             "partner": self.partner,
             "partners": PROGRAMMES.values(),
             "application": application,
-            "steps": show_steps(self.partner, self.flow),
+            "steps": show_steps(self.partner.steps, self.flow, available),
+            # The experiment that belongs to the exchange: is it possible, and what came of it.
+            "has_replay": "replay" in available,
+            "replay": self.flow.outcomes.get("replay"),
             "flow": self.flow,
             "password": PASSWORD,
             # What the server has to tell the user is for the server's own pages.

@@ -87,7 +87,7 @@ class Addresses:
 
 
 def addresses_of(profile: str, *, base: str, issuer: str) -> Addresses:
-    """Return the addresses of a profile's applications at `base`, their organisation's site without a slash at the end."""
+    """Return the addresses of a profile's applications at `base`: scheme and host of their organisation's site."""
     doors, facts = _DOORS[profile], PROFILES[profile]
 
     def address(label: str | Promise, method: str, name: str) -> Address:

@@ -4,6 +4,7 @@ from apps.console.wire.exchange import Answer, Call, Encoding, Message, ServerUn
 from apps.console.wire.flow import Flow
 from apps.console.wire.masking import mask
 from apps.console.wire.outcomes import Check, Fact, Outcome
+from apps.console.wire.steps import Progress, Step, show_steps
 
 __all__ = [
     "Answer",
@@ -14,7 +15,10 @@ __all__ = [
     "Flow",
     "Message",
     "Outcome",
+    "Progress",
     "ServerUnreachableError",
+    "Step",
     "Wire",
     "mask",
+    "show_steps",
 ]

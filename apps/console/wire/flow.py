@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from apps.console.wire.exchange import Message
 from apps.console.wire.outcomes import Check, Fact, Outcome
-from apps.tokens.keys import cipher
+from apps.sealing import cipher
 
 #: Whoever goes on and on loses the oldest messages.
 _MAX_MESSAGES = 40
@@ -26,6 +26,8 @@ class Flow:
     verifier: str = ""
     issuer: str = ""
     redirect_uri: str = ""
+    #: The parameters of the authorization request.
+    query: dict[str, str] = field(default_factory=dict)
     code: str = ""
     access_token: str = ""
     refresh_token: str = ""

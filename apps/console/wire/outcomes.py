@@ -21,10 +21,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Fact:
-    """Something the client learned."""
+    """Something the client learned, or told. The note says what it is for."""
 
     label: str
     value: str
+    note: str = ""
 
 
 @dataclass

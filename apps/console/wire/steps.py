@@ -1,13 +1,32 @@
-"""What the partner's page shows of its steps."""
+"""What a page shows of the steps of a flow."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from apps.console.wire import Flow, Message, Outcome
-from apps.demo.partners import Partner, Step
+from django.utils.functional import Promise
 
-#: Of a step that was taken many times only the last messages are linked.
-_LINKED_MESSAGES = 3
+from apps.console.wire.exchange import Message
+from apps.console.wire.flow import Flow
+from apps.console.wire.outcomes import Outcome
+
+Text = str | Promise
+#: Of a step that was taken many times only the last messages are shown with it.
+_SHOWN_MESSAGES = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """One card of a page. Its `name` is that of the method that takes it, with dashes."""
+
+    name: str
+    title: Text
+    text: Text
+    button: Text = ""
+    #: Of what the client learns by it.
+    facts_title: Text = ""
+    #: The client authenticates itself, so whoever presses the button gives its secret.
+    needs_secret: bool = False
 
 
 class Progress(StrEnum):
@@ -29,18 +48,14 @@ class ShownStep:
     has_button: bool
     is_latest: bool
     messages: list[Message]
-    #: The experiment that belongs to the exchange: is it possible, and what came of it.
-    has_replay: bool = False
-    replay: Outcome | None = None
 
 
-def show_steps(partner: Partner, flow: Flow) -> list[ShownStep]:
-    """Return the partner's steps in order; the first open one with a button is next."""
-    available = partner.available(flow)
+def show_steps(steps: Sequence[Step], flow: Flow, available: Collection[str]) -> list[ShownStep]:
+    """Return the steps in order; the first open one that can be taken (`available`) is next."""
     shown: list[ShownStep] = []
     has_next = False
     latest = next(reversed(flow.outcomes), None)
-    for step in partner.steps:
+    for step in steps:
         outcome = flow.outcomes.get(step.name)
         if outcome is not None:
             progress = Progress.DONE if outcome.is_expected else Progress.REFUSED
@@ -48,17 +63,14 @@ def show_steps(partner: Partner, flow: Flow) -> list[ShownStep]:
             progress, has_next = Progress.NEXT, True
         else:
             progress = Progress.LATER
-        is_exchange = step.name == "exchange"
         shown.append(
             ShownStep(
                 step=step,
                 progress=progress,
                 outcome=outcome,
                 is_latest=step.name == latest,
-                messages=[message for message in flow.messages if message.step == step.name][-_LINKED_MESSAGES:],
+                messages=[message for message in flow.messages if message.step == step.name][-_SHOWN_MESSAGES:],
                 has_button=bool(step.button) and step.name in available,
-                has_replay=is_exchange and "replay" in available,
-                replay=flow.outcomes.get("replay") if is_exchange else None,
             )
         )
     return shown

@@ -1,6 +1,6 @@
 """The demo partners, one for each programme: one file each, and this table."""
 
-from apps.demo.partners.base import Partner, RefreshingPartner, Step
+from apps.demo.partners.base import Partner, RefreshingPartner
 from apps.demo.partners.campus import CampusPartner
 from apps.demo.partners.loyalty import LoyaltyPartner
 from apps.demo.partners.receipts import ReceiptsPartner
@@ -11,4 +11,4 @@ PROGRAMMES: dict[str, Partner] = {
     "campus": CampusPartner(),
 }
 
-__all__ = ["PROGRAMMES", "Partner", "RefreshingPartner", "Step"]
+__all__ = ["PROGRAMMES", "Partner", "RefreshingPartner"]

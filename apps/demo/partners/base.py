@@ -2,31 +2,16 @@
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from apps.console.wire import Answer, Call, Encoding, Fact, Flow, Outcome, ServerUnreachableError, Wire, mask
+from apps.console.wire import Answer, Call, Encoding, Fact, Flow, Outcome, ServerUnreachableError, Step, Wire, mask
 from apps.console.wire.outcomes import refused, show_tokens
+from apps.console.wire.steps import Text
 from apps.demo.seeding import demo_client_secret
-
-Text = str | Promise
-
-
-@dataclass(frozen=True)
-class Step:
-    """One card of a partner's page. Its `name` is that of the partner's method, with dashes."""
-
-    name: str
-    title: Text
-    text: Text
-    button: Text = ""
-    #: Of what the partner learns by it.
-    facts_title: Text = ""
 
 
 class Partner:

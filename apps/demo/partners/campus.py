@@ -3,9 +3,9 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _lazy
 
-from apps.console.wire import Encoding, Fact
+from apps.console.wire import Encoding, Fact, Step
 from apps.console.wire.outcomes import show_value
-from apps.demo.partners.base import CONNECT, EXCHANGE, RECEIVE, RefreshingPartner, Step
+from apps.demo.partners.base import CONNECT, EXCHANGE, RECEIVE, RefreshingPartner
 
 
 class CampusPartner(RefreshingPartner):

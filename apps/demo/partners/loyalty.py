@@ -5,9 +5,9 @@ import jwt
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from apps.console.wire import Call, Check, Encoding, Fact, Flow, Outcome, Wire
+from apps.console.wire import Call, Check, Encoding, Fact, Flow, Outcome, Step, Wire
 from apps.console.wire.outcomes import show_claims, show_value
-from apps.demo.partners.base import CONNECT, EXCHANGE, RECEIVE, RefreshingPartner, Step
+from apps.demo.partners.base import CONNECT, EXCHANGE, RECEIVE, RefreshingPartner
 
 
 class LoyaltyPartner(RefreshingPartner):

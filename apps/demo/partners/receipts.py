@@ -8,9 +8,9 @@ import jwt
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from apps.console.wire import Answer, Call, Check, Encoding, Fact, Flow, Outcome, Wire
+from apps.console.wire import Answer, Call, Check, Encoding, Fact, Flow, Outcome, Step, Wire
 from apps.console.wire.outcomes import refused, show_claims, show_value
-from apps.demo.partners.base import CONNECT, EXCHANGE, RECEIVE, Partner, Step
+from apps.demo.partners.base import CONNECT, EXCHANGE, RECEIVE, Partner
 
 
 class ReceiptsPartner(Partner):
