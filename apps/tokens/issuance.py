@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from apps.tokens.keys import derive_secret
+from apps.sealing import derive_secret
 
 # A recognisable start lets secret scanners find a leaked token, and tells us which table to look in.
 PREFIXES = {"code": "csc_", "access": "csa_", "refresh": "csr_"}

@@ -8,19 +8,16 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 import jwt
-from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from jwt.algorithms import RSAAlgorithm
 
+from apps.sealing import cipher
 from apps.tokens.models import SigningKey
 
 #: How long a process goes on with the keys it has loaded before it looks for a rotation, in seconds.
@@ -28,18 +25,6 @@ RELOAD_INTERVAL = 300
 #: How much longer than its last token a retired key is kept, so that a process that has not yet noticed the
 #: rotation signs nothing that outlives its key.
 RETIREMENT_MARGIN = timedelta(seconds=2 * RELOAD_INTERVAL)
-
-
-@lru_cache(maxsize=8)
-def derive_secret(purpose: str) -> bytes:
-    """Return 32 bytes derived from the deployment secret for one purpose (HKDF-SHA-256, RFC 5869)."""
-    kdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=f"countersign/{purpose}".encode())
-    return kdf.derive(settings.SECRET_KEY.encode())
-
-
-def cipher(purpose: str) -> Fernet:
-    """Return the authenticated cipher for what is kept encrypted for one purpose."""
-    return Fernet(base64.urlsafe_b64encode(derive_secret(purpose)))
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def test_secrets_are_long_letters_and_digits_and_differ():
 
 
 def test_secret_follows_a_new_deployment_secret(manage, settings, partner):
-    from apps.tokens.keys import derive_secret
+    from apps.sealing import derive_secret
 
     old = manage("seed_demo")["applications"][0]["client_secret"]
     try:
