@@ -292,6 +292,12 @@ def check_decision_reason(text: str) -> None:
     check_comment(text)
 
 
+def check_note(text: str) -> None:
+    """What may be said, or not, along with a decision."""
+    if text.strip():
+        check_comment(text)
+
+
 def check_comment(text: str) -> None:
     """Something, and not a book."""
     if not text.strip():

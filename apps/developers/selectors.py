@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Collection
 
-from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, FilteredRelation, Max, OuterRef, Prefetch, Q, QuerySet
 
 from apps.accounts.models import User
 from apps.developers.models import (
@@ -31,15 +31,47 @@ def find_membership(*, user: User, application_id: uuid.UUID) -> TeamMember | No
     )
 
 
-def find_reviewable(*, organisation_ids: Collection[uuid.UUID], application_id: uuid.UUID) -> Application | None:
-    """Return the application if it is one that reviewers of these organisations see, with its organisation."""
+def reviewable_applications(organisation_ids: Collection[uuid.UUID]) -> QuerySet[Application]:
+    """Return the applications that reviewers of these organisations see, with their organisation."""
     return (
         Application.objects.existing()
         .exclude(profile=Profile.SERVICE)
         .select_related("organisation")
-        .filter(organisation_id__in=organisation_ids, pk=application_id)
-        .first()
+        .filter(organisation_id__in=organisation_ids)
     )
+
+
+def find_reviewable(*, organisation_ids: Collection[uuid.UUID], application_id: uuid.UUID) -> Application | None:
+    """Return the application if it is one that reviewers of these organisations see, with its organisation."""
+    return reviewable_applications(organisation_ids).filter(pk=application_id).first()
+
+
+def with_waiting_submission(applications: QuerySet[Application]) -> QuerySet[Application]:
+    """Add what waits of each: `waiting_since`, `waiting_number`, `waiting_scopes`, all None where nothing does."""
+    # At most one row: there is a constraint.
+    waiting = FilteredRelation("submissions", condition=Q(submissions__outcome=Outcome.WAITING))
+    return applications.annotate(waiting=waiting).annotate(
+        waiting_since=F("waiting__submitted_at"),
+        waiting_number=F("waiting__number"),
+        waiting_scopes=F("waiting__scopes"),
+    )
+
+
+def with_owners(applications: QuerySet[Application]) -> QuerySet[Application]:
+    """Add the owners' places on each team as the list `owners`, whoever has been there longest first."""
+    owners = TeamMember.objects.filter(role=Role.OWNER).select_related("user").order_by("joined_at", "pk")
+    return applications.prefetch_related(Prefetch("team", queryset=owners, to_attr="owners"))
+
+
+def search_applications(applications: QuerySet[Application], text: str) -> QuerySet[Application]:
+    """Return those of which each word of `text` is in the name, the client id, or an owner's name or e-mail address."""
+    for word in text.split():
+        person = (
+            Q(user__first_name__icontains=word) | Q(user__last_name__icontains=word) | Q(user__email__icontains=word)
+        )
+        owners = TeamMember.objects.filter(person, application=OuterRef("pk"), role=Role.OWNER)
+        applications = applications.filter(Q(name__icontains=word) | Q(client_id__icontains=word) | Exists(owners))
+    return applications
 
 
 def waiting_submission(application: Application) -> Submission | None:
@@ -47,13 +79,19 @@ def waiting_submission(application: Application) -> Submission | None:
     return application.submissions.select_related("submitted_by", "terms").filter(outcome=Outcome.WAITING).first()
 
 
-def comparable_counts(*, organisation: Organisation, profile: str) -> tuple[int, dict[str, int]]:
-    """Return how many applications of the organisation have this profile, and by scope how many ask for it."""
+def comparable_counts(
+    *, organisation: Organisation, profile: str, besides: Application | None = None
+) -> tuple[int, dict[str, int]]:
+    """Return how many applications of the organisation, `besides` that one, have this profile, and by scope how many
+    of them ask for it.
+    """
     alike = (
         Application.objects.existing()
         .exclude(status=Status.REJECTED)
         .filter(organisation=organisation, profile=profile)
     )
+    if besides is not None:
+        alike = alike.exclude(pk=besides.pk)
     rows = RequestedScope.objects.filter(application__in=alike).values_list("scope").annotate(Count("pk"))
     return alike.count(), dict(rows)
 

@@ -101,6 +101,7 @@ class Application(AbstractApplication):
         abstract = False
         verbose_name = _("application")
         verbose_name_plural = _("applications")
+        indexes = [models.Index(fields=["organisation", "status", "-updated"], name="applications_by_status")]
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         # The profile decides the grant type as well: one fact, kept where DOT looks for it.

@@ -85,6 +85,8 @@ class HistoryKind(models.TextChoices):
     TRUSTED = "trusted", _("Marked as trusted")
     UNTRUSTED = "untrusted", _("No longer trusted")
     SCOPES_REMOVED = "scopes_removed", _("Scopes removed")
+    #: Past the review, by an administrator.
+    VERSION_CHANGED = "version_changed", _("Changed by an administrator")
     REDIRECT_URIS_CHANGED = "redirect_uris_changed", _("Redirect URLs changed")
     BRANDING_CHANGED = "branding_changed", _("Branding changed")
     SECRET_CREATED = "secret_created", _("New client secret made")

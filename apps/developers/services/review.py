@@ -83,6 +83,67 @@ def submit_version(
 
 
 @transaction.atomic
+def change_version(
+    *,
+    application: Application,
+    actor: User | None,
+    description: str,
+    scopes: Sequence[str],
+    reasons: Mapping[str, str],
+    optional_scopes: Collection[str] = (),
+) -> bool:
+    """Write another version to the application, past the review, as only administrators may; says whether it differs.
+
+    What waits for a review is replaced, so that no reviewer approves what they have not seen: by this version if
+    nothing was live, else by itself without the scopes that are taken away here.
+    Raises ValidationError like `rules.check_application`, RefusedError.
+    """
+    row = _lock(application)
+    scopes, description = in_catalogue_order(scopes), rules.clean_text(description)
+    rules.check_application(
+        name=row.name,
+        profile=row.profile,
+        redirect_uris=row.redirect_uri_list,
+        scopes=scopes,
+        client_type=row.client_type,
+        description=description,
+        reasons=reasons,
+    )
+    before = live_scopes(row)
+    version = [
+        SubmittedScope(
+            scope=scope, reason=rules.clean_text(reasons.get(scope, "")), is_optional=scope in optional_scopes
+        )
+        for scope in scopes
+    ]
+    is_described_anew = description != row.description
+    if version == before and not is_described_anew:
+        return False
+    removed = [scope for scope in row.scopes if scope not in scopes]
+    note(
+        row,
+        HistoryKind.VERSION_CHANGED,
+        actor=actor,
+        is_by_reviewer=True,
+        added=[scope for scope in scopes if scope not in row.scopes],
+        removed=removed,
+        changed=[entry["scope"] for entry in version if _is_changed(entry, before)],
+        description=is_described_anew,
+    )
+    apply_version(row, description=description, scopes=version)
+    waiting = _withdraw_waiting(row)
+    if waiting is not None:
+        if row.status in {Status.APPROVED, Status.SUSPENDED}:
+            description = waiting.description
+            version = [entry for entry in waiting.scopes if entry["scope"] not in removed]
+        again = create_submission(application=row, actor=waiting.submitted_by, description=description, scopes=version)
+        again.submitted_at = waiting.submitted_at
+        again.save(update_fields=["submitted_at"])
+    application.refresh_from_db(fields=["description", "scopes"])
+    return True
+
+
+@transaction.atomic
 def withdraw_submission(*, submission: Submission, actor: User) -> None:
     """Take back what waits, beside a live version. Raises AlreadyDecidedError, RefusedError."""
     row = _lock(submission.application)
@@ -96,9 +157,24 @@ def withdraw_submission(*, submission: Submission, actor: User) -> None:
 
 
 @transaction.atomic
-def approve_submission(*, submission: Submission, actor: User | None, reason: str = "") -> None:
-    """Make the submission the live version. Raises AlreadyDecidedError, OwnApplicationError."""
+def approve_submission(
+    *,
+    submission: Submission,
+    actor: User | None,
+    reason: str = "",
+    seen_redirect_uris: Sequence[str] | None = None,
+) -> None:
+    """Make the submission the live version.
+
+    `seen_redirect_uris` are those that the reviewer's page showed: they are not of the submission, and change at once.
+    Raises AlreadyDecidedError, OwnApplicationError, RefusedError, ValidationError for the reason.
+    """
+    rules.check_note(reason)
     row, waiting = _decide(submission, actor, Outcome.APPROVED, reason)
+    if seen_redirect_uris is not None and list(seen_redirect_uris) != row.redirect_uri_list:
+        raise RefusedError(
+            _("The redirect URLs have changed since you opened the page. Look at them, then decide again.")
+        )
     apply_version(row, description=waiting.description, scopes=waiting.scopes)
     if row.status != Status.SUSPENDED:
         _set_status(row, Status.APPROVED)
@@ -166,8 +242,10 @@ def approve_application(*, application: Application, actor: User | None) -> bool
 def suspend_application(*, application: Application, actor: User | None, reason: str = "") -> bool:
     """End what the application may do, for as long as it is suspended: no log-in, and no token of it works.
 
-    Says whether it was not suspended before. Raises OwnApplicationError, RefusedError for one never approved.
+    Says whether it was not suspended before. Raises OwnApplicationError, RefusedError for one that is not live,
+    ValidationError for the reason.
     """
+    rules.check_note(reason)
     row = _lock(application)
     _refuse_own(row, actor)
     if row.status == Status.SUSPENDED:
@@ -183,7 +261,11 @@ def suspend_application(*, application: Application, actor: User | None, reason:
 
 @transaction.atomic
 def reinstate_application(*, application: Application, actor: User | None, reason: str = "") -> bool:
-    """End the suspension: the live version and its tokens work again. Says whether there was one."""
+    """End the suspension: the live version and its tokens work again. Says whether there was one.
+
+    Raises OwnApplicationError, ValidationError for the reason.
+    """
+    rules.check_note(reason)
     row = _lock(application)
     _refuse_own(row, actor)
     if row.status != Status.SUSPENDED:
@@ -264,6 +346,10 @@ def _withdraw_waiting(row: Application) -> Submission | None:
         waiting.outcome, waiting.decided_at = Outcome.WITHDRAWN, timezone.now()
         waiting.save(update_fields=["outcome", "decided_at"])
     return waiting
+
+
+def _is_changed(entry: SubmittedScope, before: Sequence[SubmittedScope]) -> bool:
+    return any(entry["scope"] == other["scope"] and entry != other for other in before)
 
 
 def _set_status(row: Application, status: Status) -> None:
