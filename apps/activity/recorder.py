@@ -9,6 +9,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterable
+from functools import partial
 from multiprocessing.util import Finalize
 
 from django.conf import settings
@@ -125,14 +126,14 @@ class Recorder:
     def _store(self, notes: Notes) -> None:
         """Store each of the three sorts and empty it; raises Django's database errors."""
         for stored, store in (
-            (notes.counts, storage.add_counts),
-            (notes.secret_uses, storage.note_secret_uses),
-            (notes.mismatches, storage.add_mismatches),
+            (notes.counts, partial(storage.add_counts, notes.counts)),
+            (notes.secret_uses, partial(storage.note_secret_uses, notes.secret_uses)),
+            (notes.mismatches, partial(storage.add_mismatches, notes.mismatches)),
         ):
             if not stored:
                 continue
             try:
-                store(stored)  # type: ignore[operator]  # each its own sort
+                store()
             except DataError:
                 # It would be refused for ever, and with it all that comes later.
                 log.error("activity was refused by the database: %s entries are lost", len(stored))

@@ -15,6 +15,7 @@ from oauthlib.oauth2.rfc6749 import errors
 
 from apps.activity import recorder
 from apps.activity.models import Kind
+from apps.activity.notes import Secret
 from apps.connections.models import Connection
 from apps.developers.models import Application
 from apps.tokens import selectors, services, storage
@@ -64,7 +65,7 @@ class Validator(OAuth2Validator):
 
     def authenticate_client(self, request: OAuthRequest, *args: Any, **kwargs: Any) -> bool:
         """Authenticate the client by its newest secret or, for as long as that works, the one before; note which."""
-        which = "current"
+        which: Secret = "current"
         if not self._authenticate_by_secret(request):
             if not self._authenticate_by_previous_secret(request):
                 return False
