@@ -1,7 +1,7 @@
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from apps.developers.models import HistoryEntry, Submission
+from apps.developers.models import Application, HistoryEntry, Submission
 
 
 class RefusedError(Exception):
@@ -36,3 +36,13 @@ class LastOwnerError(RefusedError):
     """A team always has an owner."""
 
     message = _("The last owner cannot go. Make somebody else an owner first.")
+
+
+class AlreadyRegisteredError(RefusedError):
+    """The same form was sent twice; `application` is what came of it the first time."""
+
+    message = _("You have registered an application with this form already.")
+
+    def __init__(self, application: Application) -> None:
+        super().__init__()
+        self.application = application

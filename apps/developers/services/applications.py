@@ -1,5 +1,6 @@
 """Making applications, and what may be changed on one without a review (CONTRACT section 9)."""
 
+import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from django.core.files.base import File
@@ -10,7 +11,7 @@ from oauth2_provider.generators import generate_client_id, generate_client_secre
 
 from apps.accounts.models import User
 from apps.developers import mails, rules
-from apps.developers.errors import RefusedError
+from apps.developers.errors import AlreadyRegisteredError, RefusedError
 from apps.developers.history import note
 from apps.developers.models import (
     Application,
@@ -26,7 +27,16 @@ from apps.developers.models import (
 from apps.developers.scopes import in_catalogue_order
 from apps.developers.services.terms import agree_to_terms
 from apps.developers.services.versions import create_submission, live_scopes, set_requested_scopes
+from apps.organisations.logos import replace_logo
 from apps.organisations.models import Organisation
+
+
+def id_of_registration(*, user: User, form_key: uuid.UUID) -> uuid.UUID:
+    """Return the id of the application that `user` registers with the form that carries `form_key`.
+
+    The same form has the same id, so it registers once, however often it is sent; nobody else can meet that id.
+    """
+    return uuid.uuid5(user.pk, str(form_key))
 
 
 @transaction.atomic
@@ -47,11 +57,13 @@ def register_application(
     optional_scopes: Collection[str] = (),
     client_type: str = Application.CLIENT_CONFIDENTIAL,
     logo: File | None = None,
+    application_id: uuid.UUID | None = None,
 ) -> tuple[Application, str | None]:
     """Register an application for `actor`, who becomes its owner and has agreed to `terms`, and send it for review.
 
     Returns it and its client secret, which is nowhere to be had again (None for a public client). Raises
-    ValidationError by field, all of them at once; RefusedError when too many applications of theirs wait already.
+    ValidationError by field, all of them at once; RefusedError when too many applications of theirs wait already;
+    AlreadyRegisteredError if there is one with `application_id` (see `id_of_registration`).
     """
     scopes, description = in_catalogue_order(scopes), rules.clean_text(description)
     reasons = {scope: rules.clean_text(reason) for scope, reason in reasons.items()}
@@ -69,6 +81,8 @@ def register_application(
     )
     # One at a time for each person, so that the limit below holds.
     User.objects.select_for_update(no_key=True).get(pk=actor.pk)
+    if application_id is not None and (before := Application.objects.filter(pk=application_id).first()):
+        raise AlreadyRegisteredError(before)
     unapproved = Application.objects.filter(
         team__user=actor,
         team__role=Role.OWNER,
@@ -95,6 +109,7 @@ def register_application(
         terms_url=terms_url,
         owner=actor,
         logo=logo,
+        application_id=application_id,
     )
     Draft.objects.filter(user=actor, application=None).delete()
     mails.version_submitted(application, submission=application.submissions.get(), actor=actor)
@@ -122,11 +137,12 @@ def create_application(
     client_id: str | None = None,
     client_secret: str | None = None,
     logo: File | None = None,
+    application_id: uuid.UUID | None = None,
 ) -> tuple[Application, str | None]:
     """Create an application; return it and its client secret, which is nowhere to be had again.
 
     A public client has no secret: None. `reasons` gives by scope why it is asked for, `optional_scopes` those
-    that users may untick. Client id and secret are random unless given.
+    that users may untick. Ids and secret are random unless given.
 
     For administrators, who need neither description nor reasons; what they give follows the same rules as a
     developer's. It waits for the review unless `is_approved`; a service is none of the reviewers' business.
@@ -146,6 +162,7 @@ def create_application(
     )
     secret = client_secret or generate_client_secret()
     application = Application(
+        id=application_id or uuid.uuid4(),
         name=name.strip(),
         profile=profile,
         organisation=organisation,
@@ -213,6 +230,18 @@ def change_branding(
         row.save(update_fields=[*changed, "updated"])
         note(row, HistoryKind.BRANDING_CHANGED, actor=actor, fields=changed)
     return changed
+
+
+@transaction.atomic
+def change_logo(*, application: Application, actor: User | None, logo: File | None) -> bool:
+    """Give the application the logo of a LogoField, or none; says whether that is a change."""
+    row = _lock(application)
+    if logo is None and not row.logo:
+        return False
+    replace_logo(row=row, logo=logo)
+    application.logo = row.logo
+    note(row, HistoryKind.BRANDING_CHANGED, actor=actor, fields=["logo"])
+    return True
 
 
 @transaction.atomic

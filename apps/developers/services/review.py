@@ -58,7 +58,7 @@ def submit_version(
     rules.check_version(profile=row.profile, description=description, scopes=scopes, reasons=reasons)
     removed = [scope for scope in row.scopes if scope not in scopes]
     version = [
-        SubmittedScope(scope=scope, reason=reasons[scope].strip(), is_optional=scope in optional_scopes)
+        SubmittedScope(scope=scope, reason=rules.clean_text(reasons[scope]), is_optional=scope in optional_scopes)
         for scope in scopes
     ]
     if row.is_approved:
