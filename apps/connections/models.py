@@ -10,11 +10,12 @@ from apps.developers.models import Application
 
 
 class EndReason(models.TextChoices):
-    """Who ended a connection."""
+    """Who or what ended a connection."""
 
     USER = "user", _("by the user")
     PARTNER = "partner", _("by the partner")
     ADMINISTRATOR = "administrator", _("by an administrator")
+    APPLICATION = "application", _("because the application was deleted")
 
 
 class ConnectionQuerySet(models.QuerySet["Connection"]):
@@ -50,6 +51,13 @@ class Connection(models.Model):
                 fields=["user", "application"],
                 condition=models.Q(ended_at__isnull=True),
                 name="one_active_connection",
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["application"],
+                condition=models.Q(ended_at__isnull=True),
+                name="active_connections_of",
             )
         ]
 

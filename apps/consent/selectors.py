@@ -8,7 +8,7 @@ from django.utils.functional import Promise
 
 from apps.accounts.models import User
 from apps.connections.models import Connection
-from apps.developers.models import Application
+from apps.developers.models import Application, Status
 from apps.developers.scopes import ALL
 from apps.organisations.models import served_at
 
@@ -51,6 +51,8 @@ def active_connections(user: User, *, host: str) -> QuerySet[Connection]:
     return (
         Connection.objects.active()
         .filter(served_at(host, "application__organisation"), user=user)
+        # They are being ended in the background.
+        .exclude(application__status=Status.DELETED)
         .select_related("application__organisation")
         .order_by("-created_at")
     )

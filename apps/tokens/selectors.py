@@ -9,7 +9,7 @@ from oauth2_provider.models import AccessToken, RefreshToken
 
 from apps.accounts.models import User
 from apps.connections.models import Connection
-from apps.developers.models import Application
+from apps.developers.models import Application, Status
 from apps.organisations.models import served_at
 from apps.tokens.issuance import hash_token
 from apps.tokens.issuing import refresh_token_expiry
@@ -99,9 +99,12 @@ def find_access_token(token: str, *, host: str) -> PresentedToken | None:
 
 
 def find_token_to_revoke(token: str, *, host: str) -> PresentedToken | None:
-    """Return the stored, unexpired access token, whoever is suspended: giving up access is always possible."""
+    """Return the stored, unexpired access token, whoever is suspended: giving up access is always possible.
+
+    With a deleted application all its access has gone, so there is none to give up.
+    """
     row = _find_access_token(host=host, checksum=hash_token(token))
-    if row is None or row.application is None or row.is_expired():
+    if row is None or row.application is None or row.is_expired() or row.application.status == Status.DELETED:
         return None
     family: TokenFamily | None = getattr(row, "family", None)
     scopes = effective_scopes(row.scope, family.connection if family else None, row.application)

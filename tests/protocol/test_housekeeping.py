@@ -73,6 +73,7 @@ def test_the_worker_knows_its_periodic_tasks():
     assert names == {
         "apps.tokens.tasks.delete_dead_codes",
         "apps.tokens.tasks.delete_dead_service_tokens",
+        "apps.tokens.tasks.end_connections_of_deleted_applications",
         "apps.accounts.tasks.delete_expired_sessions",
         "apps.activity.tasks.delete_old_activity_counts",
         "apps.organisations.tasks.remove_old_jobs",

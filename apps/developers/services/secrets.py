@@ -30,16 +30,31 @@ _COLUMNS = [
 ]
 
 
+def mark_of(application: Application) -> str:
+    """Return what tells the newest secret from the one before and the one after it; it says nothing of the secret."""
+    made_at = application.client_secret_created_at
+    return made_at.isoformat() if made_at else "unknown"
+
+
 @transaction.atomic
-def create_secret(*, application: Application, actor: User | None, overlap: timedelta = DEFAULT_OVERLAP) -> str:
+def create_secret(
+    *,
+    application: Application,
+    actor: User | None,
+    overlap: timedelta = DEFAULT_OVERLAP,
+    seen: str | None = None,
+) -> str:
     """Make a new client secret and return it; it is nowhere to be had again.
 
     The secret before it works on for `overlap`, at most `LONGEST_OVERLAP`; with zero it ends at once. One that was
-    still working from an earlier change ends now. Raises RefusedError.
+    still working from an earlier change ends now. `seen` is the mark of the newest secret that the page showed: if it
+    is not the newest any more, somebody else has been faster, or the form was sent twice, and nothing is changed.
+    Raises RefusedError.
     """
     if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
         raise RefusedError(_("Let the old secret work on for at most 7 days."))
     row = _lock(application)
+    _refuse_stale(row, seen)
     if row.is_public:
         raise RefusedError(_("A public client has no secret: it cannot keep one."))
     now = timezone.now()
@@ -61,9 +76,13 @@ def create_secret(*, application: Application, actor: User | None, overlap: time
 
 
 @transaction.atomic
-def end_previous_secret(*, application: Application, actor: User | None) -> bool:
-    """Let the secret before the newest one work no more; says whether it still did."""
+def end_previous_secret(*, application: Application, actor: User | None, seen: str | None = None) -> bool:
+    """Let the secret before the newest one work no more; says whether it still did.
+
+    `seen` as above: the previous secret is another one by now. Raises RefusedError.
+    """
     row = _lock(application)
+    _refuse_stale(row, seen)
     if not row.has_previous_secret:
         return False
     _forget_previous(row)
@@ -88,7 +107,20 @@ def replace_secret(*, application: Application, client_secret: str) -> bool:
 
 
 def _lock(application: Application) -> Application:
-    return Application.objects.select_for_update(no_key=True).get(pk=application.pk)
+    row = Application.objects.existing().select_for_update(no_key=True).filter(pk=application.pk).first()
+    if row is None:
+        raise RefusedError(_("This application has been deleted."))
+    return row
+
+
+def _refuse_stale(row: Application, seen: str | None) -> None:
+    if seen is not None and seen != mark_of(row):
+        raise RefusedError(
+            _(
+                "A new client secret has been made since you opened this page, and it was shown once. Nothing was "
+                "changed now. If nobody has copied it, make another."
+            )
+        )
 
 
 def _forget_previous(row: Application) -> None:

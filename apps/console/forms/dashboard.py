@@ -1,0 +1,168 @@
+"""The forms of an application's dashboard. The rules are the services' (apps/developers/rules.py), not theirs."""
+
+import unicodedata
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from apps.developers import rules
+from apps.developers.models import Application, Role, TeamMember
+from apps.developers.services.secrets import DEFAULT_OVERLAP
+from apps.organisations.logos import LogoField
+
+#: How long the old secret works on, in seconds.
+OVERLAPS = {
+    timedelta(0): _("not at all: it ends at once"),
+    timedelta(hours=1): _("1 hour"),
+    timedelta(hours=24): _("24 hours"),
+    timedelta(days=3): _("3 days"),
+    timedelta(days=7): _("7 days"),
+}
+
+
+class CommentForm(forms.Form):
+    text = forms.CharField(
+        label=_("Comment"),
+        strip=False,
+        max_length=rules.MAX_COMMENT_LENGTH,
+        widget=forms.Textarea(attrs={"rows": 4}),
+        help_text=_("The team and the reviewers see it, and get it by mail."),
+        error_messages={"required": _("Write something first.")},
+    )
+
+    def clean_text(self) -> str:
+        text = rules.clean_text(self.cleaned_data["text"])
+        rules.check_comment(text)
+        return text
+
+
+class SecretForm(forms.Form):
+    """Asks for how long the old secret works on. `seen` says which secret the page showed as the newest."""
+
+    overlap = forms.TypedChoiceField(
+        label=_("The old secret works on for"),
+        choices=[(int(overlap.total_seconds()), label) for overlap, label in OVERLAPS.items()],
+        coerce=lambda seconds: timedelta(seconds=int(seconds)),
+        initial=int(DEFAULT_OVERLAP.total_seconds()),
+    )
+    seen = forms.CharField(max_length=64, widget=forms.HiddenInput)
+
+
+class BrandingForm(forms.ModelForm):
+    """What users see of the application, but for its logo."""
+
+    class Meta:
+        model = Application
+        fields: ClassVar[list[str]] = ["name", "website_url", "privacy_policy_url", "terms_url", "brand_colour"]
+
+    name = forms.CharField(label=_("App name"), max_length=rules.MAX_NAME_LENGTH, strip=True)
+    website_url = forms.CharField(label=_("Website"), required=False, max_length=200, widget=forms.URLInput)
+    privacy_policy_url = forms.CharField(
+        label=_("Privacy policy"), required=False, max_length=200, widget=forms.URLInput
+    )
+    terms_url = forms.CharField(label=_("Terms of service"), required=False, max_length=200, widget=forms.URLInput)
+    brand_colour = forms.CharField(
+        label=_("Brand colour"),
+        required=False,
+        max_length=7,
+        widget=forms.TextInput(attrs={"spellcheck": "false", "autocomplete": "off"}),
+        help_text=_("A # and six digits or letters from a to f, for example #2c5282. Users see it where there is no logo."),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Ask the rules, which check all fields that could be read."""
+        data = self.cleaned_data
+        if not self.errors:
+            rules.check_branding(**{field: data[field] for field in self.Meta.fields})
+        return data
+
+    def _post_clean(self) -> None:
+        """Leave the row alone: the service writes to it."""
+
+
+class LogoForm(forms.Form):
+    logo = LogoField(
+        label=_("Logo"),
+        widget=forms.FileInput,
+        help_text=_("PNG, JPEG or WebP, at most 1 MB and 2 000 pixels a side. We keep the square in its middle."),
+        error_messages={"required": _("Choose a picture first.")},
+    )
+
+
+class RedirectsForm(forms.Form):
+    """The redirect URLs, one a line. `seen` is what was registered when the page was made."""
+
+    redirect_uris = forms.CharField(
+        label=_("Redirect URLs"),
+        required=False,
+        max_length=50_000,
+        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "autocapitalize": "off", "wrap": "off"}),
+        help_text=_("One a line, exactly as your application sends it. Users go to the first where a request names none."),
+    )
+    seen = forms.CharField(required=False, max_length=50_000, widget=forms.HiddenInput)
+
+    @property
+    def uris(self) -> list[str]:
+        return str(self.cleaned_data["redirect_uris"]).split()
+
+    @property
+    def seen_uris(self) -> list[str]:
+        return str(self.cleaned_data["seen"]).split()
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(label=_("Role"), choices=Role.choices)
+
+
+class InvitationForm(RoleForm):
+    email = forms.CharField(
+        label=_("E-mail address"),
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+        help_text=_("They need an account with this address, and can make one when they follow the link."),
+    )
+    role = forms.ChoiceField(label=_("Role"), choices=Role.choices, initial=Role.DEVELOPER)
+
+    field_order: ClassVar[list[str]] = ["email", "role"]
+
+
+class TransferForm(forms.Form):
+    """Asks who is the owner from now on."""
+
+    to = forms.ModelChoiceField(
+        label=_("New owner"), queryset=TeamMember.objects.none(), empty_label=_("Choose a member of the team")
+    )
+    is_sure = forms.BooleanField(
+        label=_("I give up ownership and stay as a developer"),
+        error_messages={"required": _("Tick this if you want to give up ownership.")},
+    )
+
+    def __init__(self, *args: Any, member: TeamMember, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        others = TeamMember.objects.filter(application=member.application_id).exclude(pk=member.pk)
+        self.fields["to"].queryset = others.select_related("user").order_by("joined_at", "pk")  # type: ignore[attr-defined]
+
+
+class DeletionForm(forms.Form):
+    """Asks for the application's name, so that nobody deletes the wrong one."""
+
+    name = forms.CharField(
+        label=_("Name of the application"), max_length=1_000, widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
+
+    def __init__(self, *args: Any, application: Application, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.application = application
+
+    def clean_name(self) -> str:
+        typed = str(self.cleaned_data["name"])
+        if _comparable(typed) != _comparable(self.application.name):
+            raise forms.ValidationError(_("This is not the name. Nothing was deleted."))
+        return typed
+
+
+def _comparable(name: str) -> str:
+    """Return `name` as it is read: spaces and ways of writing one letter that look the same are the same."""
+    return " ".join(unicodedata.normalize("NFC", name).split())
