@@ -1,110 +1,146 @@
 """Which mail goes to whom when something happens to an application.
 
-Called in the transaction of the fact; the mails leave when it commits. Whoever did it gets none.
+Called in the transaction of the fact; the mails leave when it commits. Whoever did it gets none, unless it is about
+who may get in; a suspended user never gets one. All templates have `name` (the application's, not too long), `who`
+(did it), `words` (what they wrote; may be empty) and `address` (the page to open).
 """
 
 from typing import Any
 
 from django.urls import reverse
+from django.utils.text import Truncator
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.developers.models import Application, HistoryEntry, Invitation, Submission, TeamMember
 from apps.organisations.addresses import site_address
 from apps.organisations.mail import queue_mail
 
+#: Of a name that somebody has chosen, in characters: a subject is one line, and an invitation no leaflet.
+_LONGEST_NAME = 60
+
 
 def version_submitted(application: Application, *, submission: Submission, actor: User | None) -> None:
     """To the reviewers: something waits. To the rest of the team: it was sent."""
-    _to_reviewers(application, "review_waiting", besides=actor, submission=submission)
-    _to_team(application, "version_submitted", besides=actor, submission=submission, actor=actor)
+    _to_reviewers(application, "review_waiting", actor=actor, submission=submission)
+    _to_team(application, "version_submitted", actor=actor, submission=submission)
 
 
 def submission_approved(application: Application, *, submission: Submission, actor: User | None) -> None:
-    _to_team(application, "submission_approved", besides=actor, submission=submission)
+    _to_team(application, "submission_approved", actor=actor, submission=submission, words=submission.reason)
 
 
 def changes_requested(application: Application, *, submission: Submission, actor: User | None) -> None:
-    _to_team(application, "changes_requested", besides=actor, submission=submission)
+    _to_team(application, "changes_requested", actor=actor, submission=submission, words=submission.reason)
 
 
 def submission_rejected(application: Application, *, submission: Submission, actor: User | None) -> None:
-    _to_team(application, "submission_rejected", besides=actor, submission=submission)
+    _to_team(application, "submission_rejected", actor=actor, submission=submission, words=submission.reason)
 
 
 def comment_added(application: Application, *, entry: HistoryEntry) -> None:
     """To both sides: who reviews, and who builds."""
-    _to_team(application, "comment_added", besides=entry.actor, entry=entry)
+    _to_team(application, "comment_added", actor=entry.actor, entry=entry, words=entry.text)
     if not entry.is_by_reviewer:
-        _to_reviewers(application, "comment_for_review", besides=entry.actor, entry=entry)
+        _to_reviewers(application, "comment_for_review", actor=entry.actor, entry=entry, words=entry.text)
 
 
 def application_suspended(application: Application, *, reason: str, actor: User | None) -> None:
-    _to_team(application, "application_suspended", besides=actor, reason=reason)
+    _to_team(application, "application_suspended", actor=actor, words=reason)
 
 
 def application_reinstated(application: Application, *, reason: str, actor: User | None) -> None:
-    _to_team(application, "application_reinstated", besides=actor, reason=reason)
+    _to_team(application, "application_reinstated", actor=actor, words=reason)
 
 
 def application_deleted(application: Application, *, actor: User | None) -> None:
-    _to_team(application, "application_deleted", besides=actor, actor=actor)
+    _to_team(application, "application_deleted", actor=actor)
 
 
 def secret_created(application: Application, *, actor: User | None) -> None:
     """To all of the team, whoever did it too: if it was not them, somebody else is in their account."""
-    _to_team(application, "secret_created", actor=actor)
+    _to_team(application, "secret_created", actor=actor, is_for_actor_too=True)
 
 
 def secret_ended(application: Application, *, actor: User | None) -> None:
-    _to_team(application, "secret_ended", actor=actor)
+    """To all of the team, like `secret_created`."""
+    _to_team(application, "secret_ended", actor=actor, is_for_actor_too=True)
 
 
 def invitation_sent(invitation: Invitation) -> None:
+    """To the address that was invited, whether somebody has an account with it or not."""
+    if User.objects.filter(email=invitation.email, is_active=False).exists():
+        return
     application = invitation.application
     address = site_address(application.organisation, reverse("developer:invitation", args=[invitation.pk]))
-    context = {"application": application, "invitation": invitation, "address": address}
-    queue_mail(
-        organisation=application.organisation,
-        to=invitation.email,
-        template="developers/invitation_sent",
-        context=context,
+    _send(
+        application,
+        [invitation.email],
+        "invitation_sent",
+        actor=invitation.invited_by,
+        invitation=invitation,
+        address=address,
     )
 
 
 def member_joined(application: Application, *, member: TeamMember) -> None:
-    _to_team(application, "member_joined", besides=member.user, member=member)
+    _to_team(application, "member_joined", actor=member.user, member=member)
 
 
-def member_removed(application: Application, *, user: User) -> None:
-    _send(application, [user.email], "member_removed")
+def member_removed(application: Application, *, user: User, actor: User) -> None:
+    """To the one who was taken off the team."""
+    if user.is_active:
+        _send(application, [user.email], "member_removed", actor=actor)
 
 
 def ownership_transferred(application: Application, *, member: TeamMember, actor: User) -> None:
-    _to_team(application, "ownership_transferred", member=member, actor=actor)
+    """To all of the team, whoever did it too, because it is about who may do everything."""
+    heir = _name_of(member.user, application)
+    _to_team(application, "ownership_transferred", actor=actor, is_for_actor_too=True, heir=heir)
 
 
-def _to_team(application: Application, template: str, *, besides: User | None = None, **context: Any) -> None:
+def _to_team(
+    application: Application, template: str, *, actor: User | None, is_for_actor_too: bool = False, **context: Any
+) -> None:
     team = application.team.filter(user__is_active=True)
-    if besides is not None:
-        team = team.exclude(user=besides)
-    _send(application, list(team.values_list("user__email", flat=True)), template, **context)
+    if actor is not None and not is_for_actor_too:
+        team = team.exclude(user=actor)
+    _send(application, list(team.values_list("user__email", flat=True)), template, actor=actor, **context)
 
 
-def _to_reviewers(application: Application, template: str, *, besides: User | None, **context: Any) -> None:
+def _to_reviewers(application: Application, template: str, *, actor: User | None, **context: Any) -> None:
     reviewers = application.organisation.reviewers.filter(user__is_active=True)
     reviewers = reviewers.exclude(user__in=application.team.values("user"))
-    if besides is not None:
-        reviewers = reviewers.exclude(user=besides)
+    if actor is not None:
+        reviewers = reviewers.exclude(user=actor)
     address = site_address(application.organisation, reverse("review:application", args=[application.pk]))
     emails = list(reviewers.values_list("user__email", flat=True))
-    _send(application, emails, template, **{**context, "address": address})
+    _send(application, emails, template, actor=actor, **{**context, "address": address})
 
 
-def _send(application: Application, emails: list[str], template: str, **context: Any) -> None:
+def _send(application: Application, emails: list[str], template: str, *, actor: User | None, **context: Any) -> None:
     address = site_address(application.organisation, reverse("developer:application", args=[application.pk]))
+    own = {
+        "application": application,
+        "name": _short(application.name),
+        "who": _name_of(actor, application),
+        "address": address,
+    }
     queue_mail(
         organisation=application.organisation,
         to=emails,
         template=f"developers/{template}",
-        context={"application": application, "address": address, **context},
+        context={**own, **context},
     )
+
+
+def _name_of(user: User | None, application: Application) -> str:
+    """Return a person's name with the address that they have proved; a name alone can be anybody's."""
+    if user is None:
+        return _("Somebody at %(organisation)s") % {"organisation": application.organisation.name}
+    name = _short(user.get_full_name())
+    return f"{name} ({user.email})" if name else user.email
+
+
+def _short(name: str) -> str:
+    return Truncator(" ".join(name.split())).chars(_LONGEST_NAME)

@@ -106,7 +106,7 @@ def remove_member(*, member: TeamMember, actor: User) -> None:
     row.delete()
     note(application, HistoryKind.MEMBER_LEFT, actor=actor, member=str(row.user))
     if row.user != actor:
-        mails.member_removed(application, user=row.user)
+        mails.member_removed(application, user=row.user, actor=actor)
 
 
 @transaction.atomic
