@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from ipaddress import AddressValueError, IPv4Address
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
@@ -13,7 +14,11 @@ _LOOPBACK_IP = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::\d{1,5})?((?:[/
 # RFC 3986: unreserved and reserved characters, and "%" with its two hexadecimal digits.
 _URI_CHARACTERS = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()+,;=*]|%[0-9A-Fa-f]{2})+")
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
-_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+# What browsers read as an IPv4 address, in decimal, octal or hexadecimal (WHATWG URL 3.5, "ends in a number").
+_ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+# urlsplit checks what stands in the brackets; neither a zone (RFC 6874) nor an address of the future is for us.
+_IPV6_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\](?::[0-9]+)?")
 _PRIVATE_USE_SCHEME = re.compile(r"[a-z][a-z0-9+\-]*(\.[a-z0-9+\-]+)+")
 #: What the answer adds (RFC 6749 4.1.2, RFC 9207): one that is already there would be taken for ours.
 _RESPONSE_PARAMETERS = {"code", "state", "iss", "error", "error_description", "error_uri"}
@@ -85,18 +90,51 @@ def _split(uri: str) -> SplitResult:
         raise _refusal(_("“%(uri)s” is not a URL."), uri)
     if "@" in parts.netloc:
         raise _refusal(_("“%(uri)s” must not have a user name in it."), uri)
+    if any(character < " " or character == "\x7f" for character in _decode(uri)):
+        raise _refusal(_("“%(uri)s” must not have a line break or a control character in it."), uri)
+    _check_path(uri, parts.path)
     return parts
+
+
+def _check_path(uri: str, path: str) -> None:
+    """Refuse what servers and proxies read as another path than the one that is registered (RFC 3986 6.2.2)."""
+    decoded = _decode(path)
+    if "\\" in decoded or decoded.count("/") != path.count("/"):
+        raise _refusal(_("“%(uri)s” must not have an encoded slash or backslash (%%2F, %%5C) in its path."), uri)
+    # What follows a ";" is a parameter of the segment (RFC 3986 3.3): some servers take "..;" for "..".
+    if {segment.partition(";")[0] for segment in decoded.split("/")} & {".", ".."}:
+        raise _refusal(_("“%(uri)s” must not have “.” or “..” as a part of its path: write the path itself."), uri)
+    if "\ufffd" in decoded:
+        raise _refusal(_("“%(uri)s” has a character that a URL may not have."), uri)
+
+
+def _decode(text: str) -> str:
+    """Return `text` without percent-encoding, however often it was encoded."""
+    while (decoded := unquote(text)) != text:
+        text = decoded
+    return text
 
 
 def _check_web_address(uri: str, parts: SplitResult) -> None:
     host = parts.hostname
     if not host:
         raise _refusal(_("“%(uri)s” has no host."), uri)
-    # urlsplit has checked what stands in brackets: an IPv6 address.
-    if ":" not in host and not _HOST_NAME.fullmatch(host):
+    # Not every Python minds what stands behind the brackets of an IPv6 address: "[::1].evil.example".
+    is_proper = _IPV6_HOST.fullmatch(parts.netloc) if "[" in parts.netloc else _is_host_name(host)
+    if not is_proper or parts.netloc.endswith(":"):
         raise _refusal(_("“%(uri)s” has no proper host name."), uri)
     if parts.scheme.lower() == "http" and not is_loopback_host(host):
         raise _refusal(_("“%(uri)s” must start with https://. Plain http is for your own machine only."), uri)
+
+
+def _is_host_name(host: str) -> bool:
+    """Say whether `host` is a name, or an IPv4 address in the one way that everybody reads alike."""
+    if _ENDS_IN_A_NUMBER.fullmatch(host):
+        try:
+            IPv4Address(host)
+        except AddressValueError:
+            return False
+    return bool(_HOST_NAME.fullmatch(host))
 
 
 def _refusal(message: object, uri: str) -> ValidationError:
