@@ -23,6 +23,8 @@ REASON_CHARACTERS = (10, 280)
 #: Words may be long, but not without end: 511 of 30 characters each are fewer than this.
 MAX_DESCRIPTION_LENGTH = 20_000
 MAX_COMMENT_LENGTH = 5_000
+#: What the columns hold.
+MAX_PAGE_URL_LENGTH = 200
 #: Of one person's applications that nobody has approved yet.
 MOST_UNAPPROVED_APPLICATIONS = 10
 #: The profiles whose applications are for nothing without a scope.
@@ -180,6 +182,8 @@ def check_name(name: str) -> None:
 
 def check_profile(profile: str) -> None:
     """One of the profiles there are."""
+    if not profile:
+        raise ValidationError(_("Choose a profile."))
     if profile not in Profile.values:
         raise ValidationError(
             _("“%(profile)s” is not a profile; choose one of %(choices)s."),
@@ -273,16 +277,30 @@ def check_reason(reason: str) -> None:
 
 
 def check_page_url(url: str) -> None:
-    """A page that users can open: https, or plain http for what is on the developer's own machine."""
+    """A page that users can open: https, or plain http for what is on the developer's own machine.
+
+    The host is written as it is asked for, so that reviewers and users are not shown one that only looks like another.
+    """
+    if len(url) > MAX_PAGE_URL_LENGTH:
+        raise ValidationError(
+            _("Use at most %(limit)s characters (you wrote %(length)s)."),
+            params={"limit": MAX_PAGE_URL_LENGTH, "length": len(url)},
+        )
     try:
         URLValidator(schemes=["https", "http"])(url)
-    except ValidationError as error:
-        raise ValidationError(_("“%(url)s” is not the address of a web page."), params={"url": url[:200]}) from error
-    parts = urlsplit(url)
-    if parts.scheme.lower() == "http" and not is_loopback_host(parts.hostname):
-        raise ValidationError(_("Use an address that starts with https://."))
+        parts = urlsplit(url)
+        # Characters that cannot be seen, or turn the line around.
+        is_address = parts.port != 0 and url.isprintable() and "\\" not in url
+    except (ValueError, ValidationError):
+        is_address = False
+    if not is_address:
+        raise ValidationError(_("“%(url)s” is not the address of a web page."), params={"url": url})
     if "@" in parts.netloc:
         raise ValidationError(_("The address must not have a user name in it."))
+    if not parts.netloc.isascii():
+        raise ValidationError(_("Write the host name in plain letters, as browsers ask for it (xn--…)."))
+    if parts.scheme.lower() == "http" and not is_loopback_host(parts.hostname):
+        raise ValidationError(_("Use an address that starts with https://."))
 
 
 def check_decision_reason(text: str) -> None:
