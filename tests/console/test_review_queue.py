@@ -3,9 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from apps.console.reviewing.queue import list_queue
 from apps.developers.models import Application, Role, Status, TeamMember
 from apps.developers.services import review
 from apps.developers.services.terms import agree_to_terms, current_terms, publish_terms
@@ -106,7 +108,7 @@ def test_only_the_organisations_that_one_reviews_are_shown(
 
 
 def test_filters_by_status(desk, register, reviewer, submit):
-    waits, changes, approved, rejected, suspended = [
+    _waits, changes, approved, rejected, suspended = [
         register(name=name)[0] for name in ("Waits", "Changes", "Approved", "Rejected", "Suspended")
     ]
     review.request_changes(submission=waiting(changes), actor=reviewer, reason="Say more.")
@@ -193,11 +195,7 @@ def test_number_of_queries_does_not_grow(desk, register, owner, django_assert_nu
         assert len(names(desk.get(QUEUE))) == count
 
 
-def test_index_carries_the_queue(pending, django_assert_num_queries):
-    from django.db import connection
-
-    from apps.console.reviewing.queue import list_queue
-
+def test_index_carries_the_queue(pending):
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
     plans = {
