@@ -8,6 +8,8 @@ from typing import Any
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
 
 from apps.accounts.models import ProfileValue, User
 from apps.accounts.services import create_user
@@ -20,9 +22,14 @@ from apps.demo.seeding_data import (
     DemoOrganisation,
     DemoUser,
 )
-from apps.developers.models import Application
+from apps.developers.history import note
+from apps.developers.models import Application, HistoryKind, Role, TeamMember
+from apps.developers.models.review import SubmittedScope
+from apps.developers.scopes import in_catalogue_order
 from apps.developers.services.applications import create_application
 from apps.developers.services.secrets import replace_secret
+from apps.developers.services.terms import agree_to_terms, current_terms
+from apps.developers.services.versions import create_submission
 from apps.organisations.models import Membership, Organisation
 from apps.organisations.services import create_organisation
 from apps.sealing import derive_secret
@@ -144,20 +151,32 @@ def _create_user(demo: DemoUser, organisations: dict[str, Organisation]) -> None
 
 
 def _seed_applications(organisations: dict[str, Organisation]) -> list[Application]:
-    rows = Application.objects.select_related("organisation").filter(
-        client_id__in=[demo.client_id for demo in APPLICATIONS]
+    team = TeamMember.objects.filter(application=OuterRef("pk"))
+    rows = (
+        Application.objects.select_related("organisation")
+        .annotate(has_team=Exists(team))
+        .filter(client_id__in=[demo.client_id for demo in APPLICATIONS])
     )
     present = {row.client_id: row for row in rows}
     for row in present.values():
         # After a change of the deployment secret the stored hash is of another secret.
         replace_secret(application=row, client_secret=demo_client_secret(row.client_id))
-    return [
-        present.get(demo.client_id) or _create_application(demo, organisations[demo.organisation])
-        for demo in APPLICATIONS
-    ]
+    applications = []
+    for demo in APPLICATIONS:
+        row = present.get(demo.client_id)
+        if row is None:
+            row = _create_application(demo, organisations[demo.organisation])
+            _tell_story(demo, row)
+        elif demo.owner and not row.has_team:
+            _seed_team(demo, row)
+        applications.append(row)
+    return applications
 
 
 def _create_application(demo: DemoApplication, organisation: Organisation) -> Application:
+    owner = User.objects.get(email=demo.owner) if demo.owner else None
+    if owner:
+        agree_to_terms(user=owner, terms=current_terms(organisation))
     application, _secret = create_application(
         name=demo.name,
         profile=demo.profile,
@@ -172,11 +191,52 @@ def _create_application(demo: DemoApplication, organisation: Organisation) -> Ap
         website_url=demo.page("/"),
         privacy_policy_url=demo.page("/privacy"),
         terms_url=demo.page("/terms"),
+        owner=owner,
         client_id=demo.client_id,
         client_secret=demo_client_secret(demo.client_id),
     )
     _store_logo(application, f"applications/{demo.client_id}.png")
+    _seed_team(demo, application)
     return application
+
+
+def _seed_team(demo: DemoApplication, application: Application) -> None:
+    """Put the people of the demo on the team, without the mails that an invitation brings."""
+    roles = {demo.owner: Role.OWNER, **dict(demo.team)}
+    for user in User.objects.filter(email__in=roles):
+        TeamMember.objects.get_or_create(application=application, user=user, defaults={"role": roles[user.email]})
+
+
+def _tell_story(demo: DemoApplication, application: Application) -> None:
+    """Let what happened before today have happened: days ago, and without the mails of that time."""
+    now = timezone.now()
+    application.submissions.update(submitted_at=now - demo.age)
+    application.history.update(created_at=now - demo.age)
+    for comment in demo.comments:
+        author = User.objects.get(email=comment.author)
+        is_on_team = comment.author in {demo.owner, *dict(demo.team)}
+        entry = note(application, HistoryKind.COMMENTED, actor=author, is_by_reviewer=not is_on_team, text=comment.text)
+        entry.created_at = now - comment.age
+        entry.save(update_fields=["created_at"])
+    if demo.update:
+        submission = create_submission(
+            application=application,
+            actor=application.user,
+            description=demo.update.description,
+            scopes=[
+                SubmittedScope(
+                    scope=scope, reason=demo.update.reasons[scope], is_optional=scope in demo.update.optional_scopes
+                )
+                for scope in in_catalogue_order(demo.update.reasons)
+            ],
+        )
+        submission.submitted_at = now - demo.update.age
+        submission.save(update_fields=["submitted_at"])
+        entry = note(
+            application, HistoryKind.SUBMITTED, actor=application.user, submission=submission, number=submission.number
+        )
+        entry.created_at = submission.submitted_at
+        entry.save(update_fields=["created_at"])
 
 
 def _store_logo(row: Organisation | Application, name: str) -> None:

@@ -1,7 +1,7 @@
 """The demo's organisations, people and applications, as data. Nobody and nothing in it exists."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +9,8 @@ from typing import Any
 PASSWORD = "correct-horse-7"
 
 RECEIPTS, LOYALTY, CAMPUS = "receipts", "loyalty", "campus"
+#: Owns the applications, so that the developer portal has something to show.
+DEVELOPER = "developer@example.com"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,25 @@ class DemoUser:
 
 
 @dataclass(frozen=True)
+class DemoComment:
+    """Something said on an application's timeline; by a reviewer, or by somebody of the team."""
+
+    author: str
+    text: str
+    age: timedelta
+
+
+@dataclass(frozen=True)
+class DemoUpdate:
+    """A version of an approved application that waits for the review."""
+
+    description: str
+    reasons: dict[str, str]
+    optional_scopes: tuple[str, ...]
+    age: timedelta
+
+
+@dataclass(frozen=True)
 class DemoApplication:
     """An application. Its logo is logos/applications/<client_id>.png, if there is one."""
 
@@ -73,6 +94,14 @@ class DemoApplication:
     optional_scopes: tuple[str, ...] = ()
     is_trusted: bool = False
     is_approved: bool = True
+    #: Who registered it: the e-mail address of a DemoUser. Empty for a service, which is the host's own.
+    owner: str = ""
+    #: Who else is on its team, and as what.
+    team: tuple[tuple[str, str], ...] = ()
+    #: How long ago it was sent for review.
+    age: timedelta = timedelta(days=90)
+    comments: tuple[DemoComment, ...] = ()
+    update: DemoUpdate | None = None
 
     @property
     def redirect_uris(self) -> list[str]:
@@ -244,6 +273,15 @@ USERS = (
         },
     ),
     DemoUser(
+        email=DEVELOPER,
+        username="noor-haddad",
+        first_name="Noor",
+        last_name="Haddad",
+        phone="+358 40 555 0163",
+        birth_date=date(1994, 9, 30),
+        organisation=RECEIPTS,
+    ),
+    DemoUser(
         email="reviewer@receipts.example",
         username="kaisa-niemi",
         first_name="Kaisa",
@@ -336,6 +374,11 @@ members of one's own circle, in case somebody is late or cannot find the room. S
 and is free of charge. We show no advertising, we pass nothing on to anybody, and when a student leaves or removes the
 connection everything we hold about them is deleted within one day."""
 
+#: What is new in the version that waits: pictures, and mails about rooms.
+_STUDY_CIRCLE_NEW_DESCRIPTION = _STUDY_CIRCLE_DESCRIPTION.replace(
+    "it uses the full name so that", "it uses the full name and, if they like, the picture so that"
+).replace("to send the weekly agenda.", "to send the weekly agenda and word of a changed room.")
+
 _TIMETABLE_DESCRIPTION = """\
 Aldermoor Timetable puts the lectures, tutorials, laboratory hours and examinations of the institute into the calendar
 that a student or teacher already uses. After signing in, the right timetable appears without any choosing, because the
@@ -361,6 +404,7 @@ APPLICATIONS = (
             "receipt:write": "Penni files the receipts of shops that only send paper, so that they are not lost.",
             "receipt:read": "Penni sorts what you bought into your budget: food, home, travel and the rest.",
         },
+        owner=DEVELOPER,
     ),
     DemoApplication(
         client_id="demo-loyalty",
@@ -370,6 +414,8 @@ APPLICATIONS = (
         domain="torilla.example",
         demo_path="/demo/loyalty/callback",
         description=_TORILLA_DESCRIPTION,
+        owner=DEVELOPER,
+        team=(("leo@example.com", "owner"),),
     ),
     DemoApplication(
         client_id="demo-campus",
@@ -387,6 +433,23 @@ APPLICATIONS = (
             "contact_information.primary_phone_number": "Your circle can reach you when somebody is late.",
         },
         optional_scopes=("contact_information.primary_phone_number",),
+        owner=DEVELOPER,
+        team=(("priya@example.com", "developer"), ("thomas@example.com", "viewer")),
+        update=DemoUpdate(
+            description=_STUDY_CIRCLE_NEW_DESCRIPTION,
+            reasons={
+                "person.full_name": "The members of your circle see your name before you meet for the first time.",
+                "person.display_picture": "Members of your circle recognise you when you come into the library.",
+                "student.department": "You are shown the circles of your own department.",
+                "student.current_semester": "Circles are made anew each semester, for people at the same point.",
+                "contact_information.institute_webmail_address": (
+                    "The agenda of the week, and changes of the room, are sent to this address."
+                ),
+                "contact_information.primary_phone_number": "Your circle can reach you when somebody is late.",
+            },
+            optional_scopes=("person.display_picture", "contact_information.primary_phone_number"),
+            age=timedelta(hours=5),
+        ),
     ),
     DemoApplication(
         client_id="demo-service",
@@ -409,6 +472,21 @@ APPLICATIONS = (
         description=_HARVEST_DESCRIPTION,
         reasons={"receipt:read": "Each receipt becomes an entry in your books, with its tax worked out."},
         is_approved=False,
+        owner=DEVELOPER,
+        team=(("aino@example.com", "developer"),),
+        age=timedelta(days=3, hours=2),
+        comments=(
+            DemoComment(
+                author="reviewer@receipts.example",
+                text="Growers and accountants both: who decides which receipts an accountant may see?",
+                age=timedelta(days=2),
+            ),
+            DemoComment(
+                author="aino@example.com",
+                text="The grower does, one by one. An accountant sees what has been booked and nothing else.",
+                age=timedelta(days=1, hours=20),
+            ),
+        ),
     ),
     DemoApplication(
         client_id="demo-northwind",
@@ -419,6 +497,7 @@ APPLICATIONS = (
         demo_path="/demo/loyalty/callback",
         description=_PARCELBIRD_DESCRIPTION,
         is_trusted=True,
+        owner=DEVELOPER,
     ),
     DemoApplication(
         client_id="demo-aldermoor",
@@ -439,5 +518,6 @@ APPLICATIONS = (
             "residential_information.residence": "The walk from your hall is added, so that you leave in time.",
         },
         optional_scopes=("residential_information.residence",),
+        owner=DEVELOPER,
     ),
 )

@@ -25,7 +25,7 @@ BUTTONS = {
 def demo(live_server: LiveServer, settings: Any, tmp_path: Any) -> str:
     """The address of the demo, at the host that its redirect URIs name."""
     settings.MEDIA_ROOT = tmp_path
-    # Eight people and a slow hash: a second for every test.
+    # Nine people and a slow hash: a second for every test.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS[1:]]
     # The live server takes static files from where they are written, under their own names.
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}

@@ -20,7 +20,7 @@ from apps.demo.seeding import seed
 def demo_data(transactional_db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
     """What manage.py seed_demo makes; committed, because the partner's requests come from another connection."""
     settings.MEDIA_ROOT = tmp_path
-    # Eight people and a slow hash: a second for every test.
+    # Nine people and a slow hash: a second for every test.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS[1:]]
     return seed()
 

@@ -19,7 +19,7 @@ from apps.accounts.models import ProfileValue, User
 from apps.accounts.values import check_value
 from apps.demo.seeding import demo_client_secret, seed
 from apps.developers import rules
-from apps.developers.models import Application
+from apps.developers.models import Application, HistoryEntry, Outcome, Submission, TeamMember
 from apps.organisations.models import Membership, Organisation
 
 pytestmark = [pytest.mark.spec("CONTRACT", "13 (seed_demo)"), pytest.mark.django_db]
@@ -31,12 +31,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def _quick(settings, tmp_path):
     settings.DEMO_MODE = True
     settings.MEDIA_ROOT = tmp_path
-    # Eight people and a slow hash: a second for every test.
+    # Nine people and a slow hash: a second for every test.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS[1:]]
 
 
 def rows():
-    models = [Organisation, User, EmailAddress, Membership, ProfileValue, Application]
+    models = [Organisation, User, EmailAddress, Membership, ProfileValue, Application, TeamMember, Submission]
+    models += [HistoryEntry]
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 
@@ -175,6 +176,42 @@ def test_registrations_would_pass_the_review():
         assert row.website_url
         assert row.privacy_policy_url
         assert row.terms_url
+
+
+def test_applications_that_people_made_have_owners_who_can_log_in(manage):
+    users = {row["email"] for row in manage("seed_demo")["users"]}
+
+    for row in Application.objects.exclude(profile="service"):
+        assert "developer@example.com" in set(row.team.filter(role="owner").values_list("user__email", flat=True))
+        assert set(row.team.values_list("user__email", flat=True)) <= users
+    assert not TeamMember.objects.filter(application__profile="service").exists()
+
+
+def test_review_desk_has_a_first_registration_and_an_update_that_differs():
+    seed()
+
+    waiting = Submission.objects.filter(outcome=Outcome.WAITING).order_by("submitted_at")
+    assert [(row.application.name, row.number) for row in waiting] == [("Harvest Ledger", 1), ("Study Circle", 2)]
+    assert all(row.terms is not None for row in waiting)
+    update = waiting[1]
+    rules.check_version(
+        profile=update.application.profile,
+        description=update.description,
+        scopes=update.scope_names,
+        reasons={entry["scope"]: entry["reason"] for entry in update.scopes},
+    )
+    assert set(update.scope_names) - set(update.application.scopes) == {"person.display_picture"}
+    assert update.description != update.application.description
+
+
+def test_applications_of_an_older_installation_get_their_owners():
+    seed()
+    TeamMember.objects.all().delete()
+
+    seed()
+
+    assert TeamMember.objects.filter(user__email="developer@example.com", role="owner").count() == 6
+    assert Submission.objects.filter(outcome=Outcome.WAITING).count() == 2
 
 
 def test_data_points_are_of_their_kind():
