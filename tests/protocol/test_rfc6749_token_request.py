@@ -395,7 +395,10 @@ def test_client_credentials_need_the_secret(make_application, partner):
 
 # --- approval -------------------------------------------------------------------------------------------
 
-NOT_APPROVED = pytest.mark.parametrize("status", [status for status in Status.values if status != Status.APPROVED])
+#: A deleted application is unknown, which is another answer.
+NOT_APPROVED = pytest.mark.parametrize(
+    "status", [status for status in Status.values if status not in {Status.APPROVED, Status.DELETED}]
+)
 
 
 @NOT_APPROVED
@@ -430,6 +433,18 @@ def test_service_no_longer_approved_gets_no_token(make_application, partner, sta
     response = partner.post("/oauth/token", {"grant_type": "client_credentials", **service.credentials})
 
     assert_error(response, "unauthorized_client")
+
+
+def test_deleted_application_is_an_unknown_client_and_its_tokens_stop_at_once(
+    connect, make_application, refresh, call_with
+):
+    application = make_application("customer")
+    tokens = connect(application)
+    application.row.status = Status.DELETED
+    application.row.save()
+
+    assert_error(refresh(application, tokens["refresh_token"]), "invalid_client", status=401)
+    assert call_with("/oauth/user", tokens["access_token"]).status_code == 401
 
 
 @pytest.mark.parametrize("method", ["get", "head", "put", "patch", "delete", "options"])
