@@ -64,7 +64,7 @@ def submit_version(
     if row.is_approved:
         if removed:
             _remove_scopes(row, removed, actor=actor)
-        needs_review = description != row.description or version != live_scopes(row)
+        needs_review = description != rules.clean_text(row.description) or version != live_scopes(row)
     else:
         apply_version(row, description=description, scopes=version)
         needs_review = True
