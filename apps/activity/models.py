@@ -76,3 +76,8 @@ class RedirectMismatch(models.Model):
 
     def __str__(self) -> str:
         return self.presented
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether `presented` is all of what was presented."""
+        return len(self.presented) < self.MAX_LENGTH

@@ -1,6 +1,6 @@
 """The history of an application in sentences, for its team and its reviewers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -27,8 +27,9 @@ class ShownEntry:
     at: datetime
     #: What they wrote, as they wrote it.
     text: str
-    #: What was added and what was taken away, e.g. redirect URLs.
+    #: What was added, changed and taken away, e.g. redirect URLs.
     added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
 
 
@@ -41,19 +42,28 @@ def timeline_of(application: Application, *, page: str | None) -> Page[HistoryEn
 def show(entry: HistoryEntry) -> ShownEntry:
     """Return the entry in words."""
     details = entry.details
-    removed = details.get("removed", [])
-    if entry.kind == HistoryKind.SCOPES_REMOVED:
-        removed = [str(ALL[scope].label) if scope in ALL else scope for scope in details.get("scopes", [])]
+    added, changed, removed = (list(details.get(key, [])) for key in ("added", "changed", "removed"))
+    if entry.kind in {HistoryKind.SCOPES_REMOVED, HistoryKind.VERSION_CHANGED}:
+        added, changed = _labels(added), _labels(changed)
+        removed = _labels(removed or details.get("scopes", []))
+    if details.get("description"):
+        changed.append(_("the description"))
+    say = SENTENCES.get(HistoryKind(entry.kind), HistoryEntry.get_kind_display)
     return ShownEntry(
         kind=entry.kind,
-        sentence=_SENTENCES[HistoryKind(entry.kind)](entry),
+        sentence=say(entry),
         who=str(entry.actor) if entry.actor else "",
         is_by_reviewer=entry.is_by_reviewer,
         at=entry.created_at,
         text=entry.text,
-        added=details.get("added", []),
+        added=added,
+        changed=changed,
         removed=removed,
     )
+
+
+def _labels(scopes: Iterable[str]) -> list[str]:
+    return [str(ALL[scope].label) if scope in ALL else scope for scope in scopes]
 
 
 def span(duration: timedelta) -> str:
@@ -106,6 +116,18 @@ def _say_member_left(entry: HistoryEntry) -> str:
     return _("%(member)s was taken off the team.") % {"member": member}
 
 
+def _say_version_changed(entry: HistoryEntry) -> str:
+    changes = [_("the description")] if entry.details.get("description") else []
+    changes += [_("“%(scope)s”") % {"scope": scope} for scope in _labels(entry.details.get("changed", []))]
+    if not changes:
+        return _("An administrator changed the scopes.")
+    return _("An administrator changed: %(changes)s.") % {"changes": ", ".join(changes)}
+
+
+def _labels(scopes: list[str]) -> list[str]:
+    return [str(ALL[scope].label) if scope in ALL else scope for scope in scopes]
+
+
 def _say_branding_changed(entry: HistoryEntry) -> str:
     names = {
         "name": _("name"),
@@ -119,7 +141,8 @@ def _say_branding_changed(entry: HistoryEntry) -> str:
     return _("The branding was changed: %(fields)s.") % {"fields": fields}
 
 
-_SENTENCES: dict[HistoryKind, Callable[[HistoryEntry], str]] = {
+#: One for each kind there is.
+SENTENCES: dict[HistoryKind, Callable[[HistoryEntry], str]] = {
     HistoryKind.REGISTERED: _plain(gettext_lazy("The application was registered.")),
     HistoryKind.SUBMITTED: _about_version(
         gettext_lazy("Version %(number)s was sent for review."), gettext_lazy("A version was sent for review.")
@@ -141,10 +164,10 @@ _SENTENCES: dict[HistoryKind, Callable[[HistoryEntry], str]] = {
     HistoryKind.SUSPENDED: _plain(gettext_lazy("The application was suspended: nothing of it works.")),
     HistoryKind.REINSTATED: _plain(gettext_lazy("The suspension ended: the application works again.")),
     HistoryKind.TRUSTED: _plain(gettext_lazy("The application was marked as trusted: users see no consent screen.")),
-    HistoryKind.UNTRUSTED: _plain(
-        gettext_lazy("The application is no longer trusted: users see the consent screen.")
-    ),
+    HistoryKind.UNTRUSTED: _plain(gettext_lazy("The application is no longer trusted: users see the consent screen.")),
     HistoryKind.SCOPES_REMOVED: _plain(gettext_lazy("Scopes were removed, and ended at once.")),
+    HistoryKind.VERSION_CHANGED: _say_version_changed,
+    HistoryKind.VERSION_CHANGED: _plain(gettext_lazy("The live version was changed without a review.")),
     HistoryKind.REDIRECT_URIS_CHANGED: _plain(gettext_lazy("The redirect URLs were changed.")),
     HistoryKind.BRANDING_CHANGED: _say_branding_changed,
     HistoryKind.SECRET_CREATED: _say_secret_created,

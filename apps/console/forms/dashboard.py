@@ -50,14 +50,10 @@ class SecretForm(forms.Form):
     seen = forms.CharField(max_length=64, widget=forms.HiddenInput)
 
 
-class BrandingForm(forms.ModelForm):
+class BrandingForm(forms.Form):
     """What users see of the application, but for its logo."""
 
-    class Meta:
-        model = Application
-        fields: ClassVar[list[str]] = ["name", "website_url", "privacy_policy_url", "terms_url", "brand_colour"]
-
-    name = forms.CharField(label=_("App name"), max_length=rules.MAX_NAME_LENGTH, strip=True)
+    name = forms.CharField(label=_("App name"), max_length=rules.MAX_NAME_LENGTH)
     website_url = forms.CharField(label=_("Website"), required=False, max_length=200, widget=forms.URLInput)
     privacy_policy_url = forms.CharField(
         label=_("Privacy policy"), required=False, max_length=200, widget=forms.URLInput
@@ -68,18 +64,16 @@ class BrandingForm(forms.ModelForm):
         required=False,
         max_length=7,
         widget=forms.TextInput(attrs={"spellcheck": "false", "autocomplete": "off"}),
-        help_text=_("A # and six digits or letters from a to f, for example #2c5282. Users see it where there is no logo."),
+        help_text=_(
+            "A # and six digits or letters from a to f, for example #2c5282. It is behind the first letter of the name "
+            "where there is no logo."
+        ),
     )
 
-    def clean(self) -> dict[str, Any]:
-        """Ask the rules, which check all fields that could be read."""
-        data = self.cleaned_data
-        if not self.errors:
-            rules.check_branding(**{field: data[field] for field in self.Meta.fields})
-        return data
-
-    def _post_clean(self) -> None:
-        """Leave the row alone: the service writes to it."""
+    @classmethod
+    def showing(cls, application: Application) -> "BrandingForm":
+        """Return the form with what is there."""
+        return cls(initial={field: getattr(application, field) for field in cls.base_fields})
 
 
 class LogoForm(forms.Form):
@@ -99,7 +93,9 @@ class RedirectsForm(forms.Form):
         required=False,
         max_length=50_000,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "autocapitalize": "off", "wrap": "off"}),
-        help_text=_("One a line, exactly as your application sends it. Users go to the first where a request names none."),
+        help_text=_(
+            "One a line, exactly as your application sends it. Users go to the first where a request names none."
+        ),
     )
     seen = forms.CharField(required=False, max_length=50_000, widget=forms.HiddenInput)
 

@@ -1,28 +1,190 @@
 import uuid
+from typing import ClassVar
 
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from apps.console.permissions import DeveloperView
+from apps.console.forms.dashboard import InvitationForm, RoleForm, TransferForm
+from apps.console.permissions import DeveloperView, TeamView
 from apps.developers.errors import RefusedError
-from apps.developers.models import Invitation
+from apps.developers.models import Invitation, Role, TeamMember
 from apps.developers.services import team
+
+#: Of the team's invitations that nobody has accepted; old ones that have run out come last.
+_MOST_INVITATIONS_SHOWN = 200
+
+
+class MembersPage(TeamView):
+    may_write: ClassVar[Role] = Role.OWNER
+
+    def show(
+        self,
+        *,
+        form: InvitationForm | None = None,
+        transfer_form: TransferForm | None = None,
+        refusal: object = "",
+        status: int = 200,
+    ) -> HttpResponse:
+        members = list(
+            self.application.team.select_related("user").order_by("joined_at", "pk")[: team.LARGEST_TEAM * 2]
+        )
+        unaccepted = self.application.invitations.filter(accepted_at__isnull=True).select_related("invited_by")
+        context = self.get_context_data(
+            members=members,
+            invitations=list(unaccepted.order_by(F("expires_at").desc(), "email")[:_MOST_INVITATIONS_SHOWN]),
+            now=timezone.now(),
+            roles=Role.choices,
+            form=form or InvitationForm(),
+            transfer_form=transfer_form or TransferForm(member=self.member),
+            has_others=len(members) > 1,
+            is_last_owner=self.member.is_owner and not any(row.is_owner for row in members if row != self.member),
+            refusal=refusal,
+        )
+        return render(self.request, "console/team.html", context, status=status)
+
+    def find_member(self, member_id: int) -> TeamMember:
+        """Return a member of this team. Raises Http404."""
+        member = self.application.team.select_related("user", "application").filter(pk=member_id).first()
+        if member is None:
+            raise Http404
+        return member
+
+    def done(self, message: str) -> HttpResponse:
+        messages.success(self.request, message)
+        return redirect("developer:team", self.application.pk)
+
+
+class MembersView(MembersPage):
+    """Who works on the application, and who is invited to."""
+
+    http_method_names = ["get", "head"]
+
+    def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
+        return self.show()
+
+
+class MemberInviteView(MembersPage):
+    """Sends an invitation, or sends it again."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
+        form = InvitationForm(request.POST)
+        if not form.is_valid():
+            return self.show(form=form, status=400)
+        try:
+            invitation = team.invite_member(application=self.application, actor=self.user, **form.cleaned_data)
+        except ValidationError as error:
+            form.add_error("email", error)
+            return self.show(form=form, status=400)
+        except RefusedError as refusal:
+            form.add_error(None, str(refusal.message))
+            return self.show(form=form, status=409)
+        return self.done(_("The invitation is on its way to %(email)s.") % {"email": invitation.email})
+
+
+class MemberRoleView(MembersPage):
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, member_id: int, **kwargs: object) -> HttpResponse:
+        member = self.find_member(member_id)
+        form = RoleForm(request.POST)
+        if not form.is_valid():
+            return self.show(refusal=_("Choose a role."), status=400)
+        try:
+            team.change_role(member=member, actor=self.user, role=form.cleaned_data["role"])
+        except RefusedError as refusal:
+            return self.show(refusal=refusal.message, status=409)
+        return self.done(
+            _("%(member)s is now %(role)s.")
+            % {"member": member.user, "role": str(Role(form.cleaned_data["role"]).label).lower()}
+        )
+
+
+class MemberRemoveView(MembersPage):
+    """Asks once more, then takes somebody off the team: an owner anybody, everybody themselves."""
+
+    http_method_names = ["get", "head", "post"]
+    may_write: ClassVar[Role] = Role.VIEWER
+
+    def get(self, request: HttpRequest, member_id: int, **kwargs: object) -> HttpResponse:
+        return self._ask(self._find(member_id))
+
+    def post(self, request: HttpRequest, member_id: int, **kwargs: object) -> HttpResponse:
+        leaver = self._find(member_id)
+        try:
+            team.remove_member(member=leaver, actor=self.user)
+        except RefusedError as refusal:
+            return self._ask(leaver, refusal=refusal.message, status=409)
+        if leaver.user_id == self.user.pk:
+            messages.success(request, _("You have left the team of %(name)s.") % {"name": self.application.name})
+            return redirect("home")
+        return self.done(_("%(member)s is no longer on the team.") % {"member": leaver.user})
+
+    def _find(self, member_id: int) -> TeamMember:
+        leaver = self.find_member(member_id)
+        if not self.member.is_owner and leaver != self.member:
+            raise PermissionDenied
+        return leaver
+
+    def _ask(self, leaver: TeamMember, *, refusal: object = "", status: int = 200) -> HttpResponse:
+        context = self.get_context_data(leaver=leaver, is_self=leaver == self.member, refusal=refusal)
+        return render(self.request, "console/member_remove.html", context, status=status)
+
+
+class InvitationCancelView(MembersPage):
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, invitation_id: uuid.UUID, **kwargs: object) -> HttpResponse:
+        invitation = self.application.invitations.filter(pk=invitation_id).first()
+        if invitation is None or not team.cancel_invitation(invitation=invitation, actor=self.user):
+            return self.show(refusal=_("This invitation was accepted or cancelled before."), status=409)
+        return self.done(_("The invitation of %(email)s is cancelled.") % {"email": invitation.email})
+
+
+class OwnershipTransferView(MembersPage):
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
+        form = TransferForm(request.POST, member=self.member)
+        if not form.is_valid():
+            return self.show(transfer_form=form, status=400)
+        heir = form.cleaned_data["to"]
+        try:
+            team.transfer_ownership(application=self.application, actor=self.user, to=heir)
+        except RefusedError as refusal:
+            form.add_error(None, str(refusal.message))
+            return self.show(transfer_form=form, status=409)
+        return self.done(_("%(member)s is an owner now, and you are a developer.") % {"member": heir.user})
 
 
 class InvitationView(DeveloperView):
     """What an invitation's mail leads to: says which team, and lets the invited person join."""
 
+    http_method_names = ["get", "head", "post"]
+
     def get(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-        return render(request, "console/invitation.html", {"invitation": self._invitation(pk)})
+        return self._show(self._invitation(pk))
 
     def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         invitation = self._invitation(pk)
         try:
             team.accept_invitation(invitation=invitation, user=self.user)
         except RefusedError as refusal:
-            context = {"invitation": invitation, "refusal": refusal.message}
-            return render(request, "console/invitation.html", context, status=409)
+            return self._show(invitation, refusal=refusal.message, status=409)
+        name = invitation.application.name
+        messages.success(request, _("Welcome to the team of %(name)s.") % {"name": name})
         return redirect("developer:application", invitation.application_id)
+
+    def _show(self, invitation: Invitation, *, refusal: object = "", status: int = 200) -> HttpResponse:
+        is_member = TeamMember.objects.filter(application=invitation.application_id, user=self.user).exists()
+        context = {"invitation": invitation, "is_member": is_member, "refusal": refusal}
+        return render(self.request, "console/invitation.html", context, status=status)
 
     def _invitation(self, pk: uuid.UUID) -> Invitation:
         invitations = Invitation.objects.open().select_related("application__organisation", "invited_by")
