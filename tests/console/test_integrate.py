@@ -67,6 +67,12 @@ def test_name_and_redirect_url_are_text_in_the_page(make_application, open_page)
     assert "?a=<b>" not in page
 
 
+@pytest.mark.parametrize(("status", "is_told"), [("approved", False), ("pending", True), ("suspended", True)])
+def test_page_says_when_nobody_can_connect(status, is_told, make_application, open_page) -> None:
+    page = open_page(make_application("customer", status=status)).content.decode()
+    assert ("Nobody can connect before the application is approved." in page) == is_told
+
+
 def test_secret_is_nowhere_on_the_page(application, open_page) -> None:
     page = open_page(application, Role.OWNER).content.decode()
     assert application.secret not in page
