@@ -33,11 +33,13 @@ INSTALLED_APPS = [
     "apps.members",
     "apps.consent",
     "apps.tokens",
+    "apps.webhooks",
     "apps.connections",
     "apps.activity",
     "apps.developers",
     "apps.accounts",
     "apps.organisations",
+    "apps.audit",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -60,6 +62,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "apps.audit.middleware.AuditContextMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -180,6 +183,15 @@ REST_FRAMEWORK = {
 # Seconds until what applications did is counted in the database. 0: only when told (`activity.recorder.flush`).
 ACTIVITY_FLUSH_SECONDS = env.float("ACTIVITY_FLUSH_SECONDS", default=2)
 
+# --- the audit trail ------------------------------------------------------------------------------
+
+# Days that events are kept; 0: for ever.
+AUDIT_RETENTION_DAYS = env.int("AUDIT_RETENTION_DAYS", default=730)
+# Days after somebody has closed their account until the trail forgets who they were.
+AUDIT_ANONYMISE_AFTER_DAYS = env.int("AUDIT_ANONYMISE_AFTER_DAYS", default=30)
+# Whether the log line of each event has the client's IP address; the table has it anyway.
+AUDIT_LOG_ADDRESSES = env.bool("AUDIT_LOG_ADDRESSES", default=False)
+
 # --- what browsers may do ------------------------------------------------------------------------
 
 SESSION_COOKIE_NAME = "countersign_session" if INSECURE_HTTP else "__Host-countersign_session"
@@ -245,13 +257,21 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Countersign <no-repl
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+        "bare": {"format": "%(message)s"},
+    },
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line"},
+        "audit": {"class": "logging.StreamHandler", "formatter": "bare"},
+    },
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         # A refused request is the client's business; the access log has its status.
         "django.request": {"level": "ERROR"},
         "procrastinate": {"level": "WARNING"},
+        # One JSON object per line.
+        "countersign.audit": {"handlers": ["audit"], "propagate": False},
         # oauthlib's debug lines contain whole requests, secrets included.
         "oauthlib": {"level": "INFO", "propagate": True},
     },

@@ -15,6 +15,7 @@ from django.contrib.auth.hashers import make_password
 from django.core import mail
 from django.core.mail import EmailMessage
 from django.core.management import call_command
+from django.db.backends.postgresql.operations import DatabaseOperations
 from django.http import HttpResponse
 from django.test import Client
 from procrastinate import JobContext
@@ -50,6 +51,24 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Make the signing keys once: an RSA key takes a quarter of a second."""
     with django_db_blocker.unblock():
         keys.ensure_signing_keys()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _emptied_by_truncate() -> Iterator[None]:
+    """Let Django empty the audit trail after a test that committed: for everybody else it is append-only."""
+    tables = ("audit_auditevent", "audit_sealedevent", "audit_auditseal", "audit_auditperson")
+    with pytest.MonkeyPatch.context() as patch:
+        flush = DatabaseOperations.sql_flush
+
+        def unguarded_flush(*args: Any, **kwargs: Any) -> list[str]:
+            before = [f"GRANT TRUNCATE ON {table} TO CURRENT_USER" for table in tables]
+            before += [f"ALTER TABLE {table} DISABLE TRIGGER audit_no_truncate" for table in tables]
+            after = [f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER audit_no_truncate" for table in tables]
+            after += [f"REVOKE TRUNCATE ON {table} FROM CURRENT_USER" for table in tables]
+            return [*before, *flush(*args, **kwargs), *after]
+
+        patch.setattr(DatabaseOperations, "sql_flush", unguarded_flush)
+        yield
 
 
 @pytest.fixture(autouse=True)

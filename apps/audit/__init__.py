@@ -1,0 +1,1 @@
+"""Owns the audit trail: what happened, who did it, and the proof that nobody has changed that since."""

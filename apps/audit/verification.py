@@ -1,0 +1,183 @@
+"""Does the trail still say what it said? Every seal, every event in it, every person that is still there."""
+
+import hmac
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection as database
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+
+from apps.audit.digests import (
+    BEGINNING,
+    commitment,
+    event_digest,
+    pruning_signature,
+    seal_digest,
+    seal_signature,
+)
+from apps.audit.models import AuditEvent, AuditPerson, AuditSeal, SealedEvent
+from apps.audit.sealing import cluster_id
+
+#: An event is written at most so long before its transaction ends; one with an older time was put in afterwards.
+LONGEST_TRANSACTION = timedelta(hours=1)
+_CHUNK = 1_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it was: in which seal, at which event."""
+
+    problem: str
+    seal: int | None = None
+    event: int | None = None
+
+    def __str__(self) -> str:
+        where = [f"seal {self.seal}"] if self.seal is not None else []
+        where += [f"event {self.event}"] if self.event is not None else []
+        return f"{', '.join(where) or 'the trail'}: {self.problem}"
+
+
+@dataclass
+class Report:
+    """What a verification has looked at and found."""
+
+    seals: int = 0
+    sealed_events: int = 0
+    unsealed_events: int = 0
+    pruned_seals: int = 0
+    #: The newest seal; its digest, kept elsewhere, is an anchor for the next verification.
+    last_seal: int | None = None
+    last_digest: str = ""
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_intact(self) -> bool:
+        return not self.findings
+
+
+def verify(*, anchors: dict[int, bytes] | None = None) -> Report:
+    """Check the whole trail; `anchors` are digests of seals that were kept elsewhere."""
+    with transaction.atomic():
+        if not database.in_atomic_block or len(database.savepoint_ids) == 0:
+            # One moment for all reads, whatever is sealed or pruned meanwhile.
+            with database.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        report = Report()
+        report.findings.extend(_verify_chain(report, anchors or {}))
+        report.findings.extend(_verify_rest(report))
+        return report
+
+
+def _verify_chain(report: Report, anchors: dict[int, bytes]) -> Iterator[Finding]:
+    previous: AuditSeal | None = None
+    unseen = dict(anchors)
+    for seal in AuditSeal.objects.order_by("pk").iterator(chunk_size=_CHUNK):
+        report.seals += 1
+        expected = previous.pk + 1 if previous else 1
+        if seal.pk != expected:
+            yield Finding(f"is missing, and so is what lies between it and seal {seal.pk}", seal=expected)
+        elif bytes(seal.previous_digest) != (bytes(previous.digest) if previous else BEGINNING):
+            yield Finding("does not follow from the seal before it", seal=seal.pk)
+        if not hmac.compare_digest(bytes(seal.signature), seal_signature(seal)):
+            yield Finding("was changed, or made by somebody without this deployment's secret", seal=seal.pk)
+        if seal.pk in unseen and unseen.pop(seal.pk) != bytes(seal.digest):
+            yield Finding("is not the one whose digest was given", seal=seal.pk)
+        if seal.pruned_at is not None:
+            report.pruned_seals += 1
+            yield from _verify_pruned(seal)
+        else:
+            yield from _verify_events(seal, previous, report)
+        previous = seal
+    for missing in sorted(unseen):
+        yield Finding("is missing, though its digest was given", seal=missing)
+    if previous is not None:
+        report.last_seal, report.last_digest = previous.pk, bytes(previous.digest).hex()
+
+
+def _verify_pruned(seal: AuditSeal) -> Iterator[Finding]:
+    signature = bytes(seal.pruned_signature or b"")
+    if seal.pruned_at is None or not hmac.compare_digest(signature, pruning_signature(seal.pk, seal.pruned_at)):
+        yield Finding("its events were deleted, and not by retention", seal=seal.pk)
+    if SealedEvent.objects.filter(seal=seal).exists():
+        yield Finding("was pruned, and still has events", seal=seal.pk)
+
+
+def _verify_events(seal: AuditSeal, previous: AuditSeal | None, report: Report) -> Iterator[Finding]:
+    members = list(SealedEvent.objects.filter(seal=seal).order_by("position"))
+    events = AuditEvent.objects.in_bulk([member.event_id for member in members])
+    report.sealed_events += len(members)
+    if seal_digest(seal, [bytes(member.digest) for member in members]) != bytes(seal.digest):
+        yield Finding("its list of events, or what it says of itself, was changed", seal=seal.pk)
+    if len(members) != seal.event_count:
+        yield Finding(f"lists {len(members)} events, and was made of {seal.event_count}", seal=seal.pk)
+    for member in members:
+        event = events.get(member.event_id)
+        if event is None:
+            yield Finding("is missing", seal=seal.pk, event=member.event_id)
+        elif event_digest(event) != bytes(member.digest):
+            yield Finding("was changed", seal=seal.pk, event=event.pk)
+        elif previous is not None and _is_from_before(event, previous, seal.cluster):
+            yield Finding("was put in afterwards: it claims to be older than the seal before", seal.pk, event.pk)
+    yield from _verify_people(events, seal.pk)
+
+
+def _is_from_before(event: AuditEvent, seal: AuditSeal, cluster: str) -> bool:
+    """Say whether the event claims a time or a transaction that would have made it part of `seal`."""
+    closed_at = seal.sealed_at if seal.is_complete else seal.last_happened_at
+    is_too_early = event.happened_at < closed_at - LONGEST_TRANSACTION
+    return cluster == seal.cluster and (event.transaction_id < seal.horizon or is_too_early)
+
+
+def _verify_people(events: dict[int, AuditEvent], seal: int | None) -> Iterator[Finding]:
+    for person in AuditPerson.objects.filter(event__in=list(events)).order_by("event_id", "part"):
+        event = events[person.event_id]
+        is_actor = person.part == AuditPerson.Part.ACTOR
+        committed = event.person_commitment if is_actor else event.about_commitment
+        address = str(person.address) if person.address else None
+        now = commitment(bytes(person.salt), person.user_id, person.name, address, person.user_agent)
+        if committed is None or bytes(committed) != now:
+            yield Finding("its person was changed or put in afterwards", seal=seal, event=event.pk)
+
+
+def _verify_rest(report: Report) -> Iterator[Finding]:
+    """Check what is not sealed yet, and rows that belong to nothing."""
+    last = AuditSeal.objects.order_by("-pk").first()
+    cluster = cluster_id()
+    for chunk in _chunks(AuditEvent.objects.filter(~Exists(SealedEvent.objects.filter(event=OuterRef("pk"))))):
+        report.unsealed_events += len(chunk)
+        for event in chunk:
+            if last is not None and _is_from_before(event, last, cluster):
+                yield Finding("was put in afterwards: an event of its time would have been sealed", event=event.pk)
+        yield from _verify_people({event.pk: event for event in chunk}, None)
+    strangers = AuditPerson.objects.filter(~Exists(AuditEvent.objects.filter(pk=OuterRef("event_id"))))
+    for event_id in strangers.values_list("event_id", flat=True).distinct()[:_CHUNK]:
+        yield Finding("is missing; its person is still there", event=event_id)
+    homeless = SealedEvent.objects.filter(~Exists(AuditSeal.objects.filter(pk=OuterRef("seal_id"))))
+    for seal_id in homeless.values_list("seal_id", flat=True).distinct()[:_CHUNK]:
+        yield Finding("is missing; the list of its events is still there", seal=seal_id)
+
+
+def _chunks(events: QuerySet[AuditEvent]) -> Iterator[list[AuditEvent]]:
+    last_id = 0
+    while chunk := list(events.filter(pk__gt=last_id).order_by("pk")[:_CHUNK]):
+        yield chunk
+        last_id = chunk[-1].pk
+
+
+def as_json(report: Report) -> str:
+    """Return the report for a program."""
+    data: dict[str, Any] = {
+        "intact": report.is_intact,
+        "seals": report.seals,
+        "pruned_seals": report.pruned_seals,
+        "sealed_events": report.sealed_events,
+        "unsealed_events": report.unsealed_events,
+        "last_seal": report.last_seal,
+        "last_digest": report.last_digest,
+        "findings": [{"seal": f.seal, "event": f.event, "problem": f.problem} for f in report.findings],
+    }
+    return json.dumps(data, indent=2)
