@@ -43,7 +43,7 @@ class Processes:
             name, command, orphan_signal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
         )
         assert process.stdout is not None
-        printer = threading.Thread(target=print_lines, args=(f"{name:<6} | ", process.stdout), daemon=True)
+        printer = threading.Thread(target=print_lines, args=(f"{name:<8} | ", process.stdout), daemon=True)
         printer.start()
         self._printers.append(printer)
 

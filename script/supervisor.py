@@ -32,6 +32,14 @@ WEB_THREADS = min(2 * (os.cpu_count() or 1) + 1, 16)  # each may hold a connecti
 HTTP_BUFFER_BYTES = 65536
 START_SECONDS = 120  # a busy machine needs long
 
+# Webhooks have a worker of their own, which no slow mail and no housekeeping holds up. Each of its jobs waits for one
+# application's server, which costs next to nothing; of the others few may run at once, because each has a thread and
+# a database connection. Jobs under way have a moment to end when we stop.
+WORKERS = {
+    "worker": ["--concurrency", "4", "--shutdown-graceful-timeout", "10"],
+    "webhooks": ["--queues", "webhooks", "--concurrency", "50", "--shutdown-graceful-timeout", "10"],
+}
+
 HELP = """\
 environment variables, all optional:
   HOST, PORT      the address to listen on (127.0.0.1, 8000)
@@ -90,8 +98,9 @@ def run(signals: StopSignals, *, reload: bool) -> NoReturn:
         wait_until_answering(host, port, processes)
         # After the web server, which somebody waits for. Without us the embedded database ends too, and a worker that
         # was only asked to stop would wait for it.
-        worker = [sys.executable, "manage.py", "procrastinate", "worker"]
-        processes.start("worker", worker, orphan_signal=signal.SIGKILL)
+        for name, options in WORKERS.items():
+            worker = [sys.executable, "manage.py", "procrastinate", "worker", *options]
+            processes.start(name, worker, orphan_signal=signal.SIGKILL)
         print(summary(host, port, demo), flush=True)
         name = processes.wait()
         raise StartError(f"the {name} process ended by itself, see above; everything is stopped")

@@ -10,6 +10,7 @@ from django.template import Context, Engine
 from procrastinate.types import JSONDict
 
 from apps.organisations.models import Organisation
+from apps.organisations.queue import queue_jobs
 from apps.organisations.tasks import send_mail
 
 
@@ -43,7 +44,7 @@ def queue_mail(*, organisation: Organisation, to: Iterable[str] | str, template:
         "text": _render(f"mail/{template}.txt", values, autoescape=False).strip() + "\n",
         "html": _render(f"mail/{template}.html", values, autoescape=True).strip() + "\n",
     }
-    send_mail.batch_defer(*({**mail, "to": address} for address in addresses.values()))
+    queue_jobs(send_mail, *({**mail, "to": address} for address in addresses.values()))
 
 
 def _render(name: str, values: dict[str, Any], *, autoescape: bool) -> str:

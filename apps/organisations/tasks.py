@@ -6,7 +6,8 @@ import smtplib
 from django.core.mail import EmailMultiAlternatives
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
-from procrastinate.exceptions import JobAborted
+from procrastinate.exceptions import ConnectorException, JobAborted, UniqueViolation
+from procrastinate.jobs import Status as JobStatus
 
 logger = logging.getLogger(__name__)
 
@@ -14,6 +15,8 @@ logger = logging.getLogger(__name__)
 _RETRY = RetryStrategy(max_attempts=10, exponential_wait=3)
 #: Finished jobs are kept so long, in hours: mails are in them.
 KEPT_HOURS = 24
+#: A worker gives a sign of life every 10 seconds; after so long without one it is taken for dead.
+STALLED_SECONDS = 60
 
 
 @app.task(queue="mail", retry=_RETRY, pass_context=True)
@@ -72,12 +75,23 @@ def _describe(error: Exception) -> str:
     return type(error).__name__
 
 
-@app.periodic(cron="*/10 * * * *")
-@app.task(queueing_lock="resume-mails", pass_context=True)
-async def resume_mails(context: JobContext, timestamp: int) -> None:
-    """Queue the mails again whose worker was killed while it had them; nobody else would ever touch them."""
-    for job in await context.app.job_manager.get_stalled_jobs(queue="mail", seconds_since_heartbeat=60):
-        await context.app.job_manager.retry_job(job)
+@app.periodic(cron="* * * * *")
+@app.task(queueing_lock="resume-jobs", pass_context=True)
+async def resume_jobs(context: JobContext, timestamp: int) -> None:
+    """Queue the jobs again, of all queues, whose worker was killed while it had them: it shows no sign of life.
+
+    A job of which only one may wait is given up when the next one waits already.
+    """
+    manager = context.app.job_manager
+    for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
+        try:
+            try:
+                await manager.retry_job(job)
+            except UniqueViolation:
+                await manager.finish_job(job, status=JobStatus.FAILED, delete_job=False)
+        except ConnectorException:
+            # Another worker was faster, or this one was alive after all and has ended it. If not: in a minute again.
+            logger.warning("Job %s of a worker without a sign of life was not queued again.", job.id)
 
 
 @app.periodic(cron="7 * * * *")

@@ -18,8 +18,11 @@ from apps.tokens.issuance import PREFIXES, hash_token
 from apps.tokens.models import Grant, SigningKey, TokenFamily
 from apps.tokens.profiles import PROFILES
 from apps.tokens.selectors import PresentedToken
+from apps.webhooks.services import queue_revoke
 
 log = logging.getLogger(__name__)
+
+_TOLD_REASONS = frozenset({EndReason.USER, EndReason.ADMINISTRATOR})
 
 AUTHORIZATION_CODE_LIFETIME = timedelta(seconds=settings.OAUTH2_PROVIDER["AUTHORIZATION_CODE_EXPIRE_SECONDS"])
 
@@ -64,12 +67,15 @@ def revoke_token(*, token: str, application: Application) -> None:
 def end_connection(*, connection: Connection, reason: EndReason) -> bool:
     """End everything the application may do for the user.
 
-    Codes go first, so that none can be redeemed afterwards. Returns False if the connection had been ended
-    before.
+    Codes go first, so that none can be redeemed afterwards. The application's webhook is told, unless the partner
+    did it itself or there is nobody to tell (CONTRACT sections 6 and 10). Returns False if the connection had been
+    ended before.
     """
     Grant.objects.filter(connection=connection, spent_at__isnull=True).delete()
     ended = Connection.objects.active().filter(pk=connection.pk).update(ended_at=timezone.now(), end_reason=reason)
     _revoke_families(TokenFamily.objects.filter(connection=connection))
+    if ended and reason in _TOLD_REASONS:
+        queue_revoke(connection=connection)
     return bool(ended)
 
 

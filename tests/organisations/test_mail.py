@@ -384,7 +384,7 @@ def test_mail_of_a_worker_that_was_killed_is_taken_up_again(greet, age, status):
     greet()
     start(queued().get(), age)
 
-    run_periodic(tasks.resume_mails)
+    run_periodic(tasks.resume_jobs)
 
     assert the_job().status == status
 

@@ -1,0 +1,265 @@
+"""Everything that writes, except what the worker notes of its tries (outbox.py)."""
+
+import json
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from apps.accounts.models import User
+from apps.connections.models import Connection
+from apps.developers.errors import RefusedError
+from apps.developers.history import note
+from apps.developers.models import Application, HistoryKind, Status
+from apps.organisations.queue import queue_jobs
+from apps.webhooks import keys
+from apps.webhooks.addresses import clean_url
+from apps.webhooks.models import (
+    Endpoint,
+    EndpointKey,
+    KeyKind,
+    Notification,
+    NotificationType,
+    PauseReason,
+    State,
+)
+from apps.webhooks.tasks import deliver
+
+#: How long the old key is in use after a change unless something else is chosen, and at most; as with client secrets.
+DEFAULT_OVERLAP = timedelta(hours=24)
+LONGEST_OVERLAP = timedelta(days=7)
+#: Of a test message: there is no connection.
+NO_CONNECTION = uuid.UUID(int=0)
+
+
+@transaction.atomic
+def set_endpoint(*, application: Application, actor: User | None, url: str) -> dict[KeyKind, str]:
+    """Let the application be told at `url`; returns the keys if they were made now, which are shown this once.
+
+    What waits goes to the new URL. Raises ValidationError for the URL, RefusedError.
+    """
+    url = clean_url(url)
+    _lock_application(application)
+    endpoint = Endpoint.objects.select_for_update(no_key=True).filter(application=application).first()
+    if endpoint is None or not endpoint.url:
+        endpoint = endpoint or Endpoint(application=application)
+        endpoint.url, endpoint.changed_at = url, timezone.now()
+        endpoint.failing_since, endpoint.paused_at, endpoint.pause_reason = None, None, ""
+        endpoint.save()
+        values = {kind: keys.new_value(kind) for kind in KeyKind}
+        EndpointKey.objects.bulk_create(
+            keys.seal_key(endpoint=endpoint, kind=kind, value=value) for kind, value in values.items()
+        )
+        note(application, HistoryKind.WEBHOOK_CHANGED, actor=actor, url=url)
+        return values
+    if endpoint.url != url:
+        endpoint.url, endpoint.changed_at, endpoint.failing_since = url, timezone.now(), None
+        endpoint.save(update_fields=["url", "changed_at", "failing_since"])
+        note(application, HistoryKind.WEBHOOK_CHANGED, actor=actor, url=url)
+    return {}
+
+
+@transaction.atomic
+def remove_endpoint(*, application: Application, actor: User | None) -> bool:
+    """Tell the application nothing any more; says whether it was told before. What waits is cancelled."""
+    _lock_application(application)
+    endpoint = _find_endpoint(application)
+    if endpoint is None:
+        return False
+    _queued(endpoint).update(state=State.CANCELLED, next_attempt_at=None)
+    endpoint.keys.all().delete()
+    endpoint.url, endpoint.changed_at = "", timezone.now()
+    endpoint.save(update_fields=["url", "changed_at"])
+    note(application, HistoryKind.WEBHOOK_CHANGED, actor=actor, url="")
+    return True
+
+
+@transaction.atomic
+def rotate_key(
+    *,
+    application: Application,
+    actor: User | None,
+    kind: KeyKind,
+    overlap: timedelta = DEFAULT_OVERLAP,
+    seen: uuid.UUID | str | None = None,
+) -> str:
+    """Make a new key of that kind and return it; it is shown this once.
+
+    For `overlap`, at most `LONGEST_OVERLAP`, we sign with both signing secrets, and go on sending the old API key: the
+    receiver has so long to learn the new one. `seen` is the mark of the newest key that the page showed (`mark_of`): if
+    it is not the newest any more, the form was sent twice or somebody was faster. Raises RefusedError.
+    """
+    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+        raise RefusedError(_("Let the old key be used for at most 7 days."))
+    endpoint = _get_endpoint(application)
+    now = timezone.now()
+    newest = EndpointKey.objects.get(endpoint=endpoint, kind=kind, ends_at=None)
+    if seen is not None and str(seen) != mark_of(newest):
+        raise RefusedError(
+            _(
+                "A new key has been made since you opened this page, and it was shown once. Nothing was changed now. "
+                "If nobody has copied it, make another."
+            )
+        )
+    EndpointKey.objects.filter(endpoint=endpoint, kind=kind, ends_at__isnull=False).delete()
+    if overlap:
+        newest.ends_at = now + overlap
+        newest.save(update_fields=["ends_at"])
+    else:
+        newest.delete()
+    value = keys.new_value(kind)
+    keys.seal_key(endpoint=endpoint, kind=kind, value=value).save()
+    note(
+        application,
+        HistoryKind.WEBHOOK_KEY_CREATED,
+        actor=actor,
+        key=kind.value,
+        overlap_seconds=int(overlap.total_seconds()),
+    )
+    return value
+
+
+@transaction.atomic
+def end_previous_key(*, application: Application, actor: User | None, kind: KeyKind) -> bool:
+    """Use the newest key alone from now on; says whether there was another. Raises RefusedError."""
+    endpoint = _get_endpoint(application)
+    previous = EndpointKey.objects.live(timezone.now()).filter(endpoint=endpoint, kind=kind, ends_at__isnull=False)
+    if not previous.exists():
+        return False
+    EndpointKey.objects.filter(endpoint=endpoint, kind=kind, ends_at__isnull=False).delete()
+    note(application, HistoryKind.WEBHOOK_KEY_ENDED, actor=actor, key=kind.value)
+    return True
+
+
+def mark_of(key: EndpointKey) -> str:
+    """Return what tells a key from the one before and after it; it says nothing of the key."""
+    return str(key.pk)
+
+
+@transaction.atomic
+def pause(*, application: Application, actor: User | None) -> bool:
+    """Let what there is to tell wait; says whether that is a change. Raises RefusedError."""
+    endpoint = _get_endpoint(application)
+    if endpoint.is_paused:
+        return False
+    endpoint.paused_at, endpoint.pause_reason = timezone.now(), PauseReason.TEAM
+    endpoint.save(update_fields=["paused_at", "pause_reason"])
+    note(application, HistoryKind.WEBHOOK_CHANGED, actor=actor, paused=True)
+    return True
+
+
+@transaction.atomic
+def resume(*, application: Application, actor: User | None) -> bool:
+    """Deliver again, first of all what has waited, with a day of tries for each; says whether that is a change."""
+    endpoint = _get_endpoint(application)
+    if not endpoint.is_paused:
+        return False
+    endpoint.paused_at, endpoint.pause_reason, endpoint.failing_since = None, "", None
+    endpoint.save(update_fields=["paused_at", "pause_reason", "failing_since"])
+    _queued(endpoint).update(tries=0, next_attempt_at=timezone.now())
+    note(application, HistoryKind.WEBHOOK_CHANGED, actor=actor, paused=False)
+    wake_endpoints([endpoint.pk])
+    return True
+
+
+@transaction.atomic
+def queue_revoke(*, connection: Connection) -> Notification | None:
+    """Tell the application that the user or an administrator has ended the connection, if it wants to be told.
+
+    To be called in the transaction that ends it: told is what is committed, and nothing else.
+    """
+    # As it is now: the caller's row may be older than the partner's last exchange, which may bring metadata.
+    found = (
+        Connection.objects.filter(pk=connection.pk, application__webhook_endpoint__url__gt="")
+        .values_list("application__webhook_endpoint", "partner_metadata")
+        .first()
+    )
+    if found is None:
+        return None
+    endpoint_id, metadata = found
+    notification = Notification.objects.create(
+        application_id=connection.application_id,
+        endpoint_id=endpoint_id,
+        connection_id=connection.pk,
+        notification_type=NotificationType.REVOKE,
+        body=make_body(NotificationType.REVOKE, connection_id=connection.pk, partner_metadata=metadata),
+    )
+    wake_endpoints([endpoint_id])
+    return notification
+
+
+@transaction.atomic
+def send_test(*, application: Application) -> Notification:
+    """Queue a message that tells nothing; it is tried once, even while the endpoint is paused. Raises RefusedError."""
+    endpoint = _get_endpoint(application)
+    if _queued(endpoint).filter(notification_type=NotificationType.TEST).exists():
+        raise RefusedError(_("A test message is on its way already. Load this page again in a moment."))
+    notification = Notification.objects.create(
+        application=application,
+        endpoint=endpoint,
+        notification_type=NotificationType.TEST,
+        body=make_body(NotificationType.TEST, connection_id=NO_CONNECTION, partner_metadata=None),
+    )
+    wake_endpoints([endpoint.pk])
+    return notification
+
+
+@transaction.atomic
+def redeliver(*, application: Application, notification_id: uuid.UUID) -> Notification:
+    """Send a notification again, as it was and with its `webhook-id`; if it still waits, now. Raises RefusedError."""
+    endpoint = _get_endpoint(application)
+    notification = Notification.objects.select_for_update().filter(pk=notification_id, application=application).first()
+    if notification is None:
+        raise RefusedError(_("This notification is not kept any more."))
+    if endpoint.is_paused and not notification.is_test:
+        raise RefusedError(_("Deliveries are paused. Resume them first: what waits is then sent."))
+    if notification.notification_type in {NotificationType.RECEIPT, NotificationType.TRANSACTION}:
+        is_connected = Connection.objects.active().filter(pk=notification.connection_id).exists()
+        if not is_connected or not application.is_approved:
+            raise RefusedError(_("The user is not connected to the application any more, so this is not sent again."))
+    notification.endpoint, notification.state = endpoint, State.QUEUED
+    notification.tries, notification.next_attempt_at = 0, timezone.now()
+    notification.save(update_fields=["endpoint", "state", "tries", "next_attempt_at"])
+    wake_endpoints([endpoint.pk])
+    return notification
+
+
+def make_body(
+    notification_type: str, *, connection_id: uuid.UUID, partner_metadata: dict[str, Any] | None, **fields: Any
+) -> str:
+    """Return the JSON that is sent (CONTRACT section 10)."""
+    body: dict[str, Any] = {"notification_type": str(notification_type), "receipthero_id": str(connection_id)}
+    if partner_metadata:
+        body["partner_metadata"] = partner_metadata
+    return json.dumps({**body, **fields}, ensure_ascii=False, separators=(",", ":"))
+
+
+def wake_endpoints(endpoint_ids: Iterable[uuid.UUID]) -> None:
+    """Queue a look at each endpoint, in the caller's transaction."""
+    queue_jobs(deliver, *({"endpoint_id": str(endpoint_id)} for endpoint_id in endpoint_ids))
+
+
+def _queued(endpoint: Endpoint) -> QuerySet[Notification]:
+    return Notification.objects.filter(endpoint=endpoint, state=State.QUEUED)
+
+
+def _lock_application(application: Application) -> None:
+    locked = Application.objects.select_for_update(no_key=True).filter(pk=application.pk)
+    if not locked.exclude(status=Status.DELETED).exists():
+        raise RefusedError(_("This application has been deleted."))
+
+
+def _find_endpoint(application: Application) -> Endpoint | None:
+    return Endpoint.objects.select_for_update(no_key=True).filter(application=application).exclude(url="").first()
+
+
+def _get_endpoint(application: Application) -> Endpoint:
+    endpoint = _find_endpoint(application)
+    if endpoint is None:
+        raise RefusedError(_("There is no webhook. Set its URL first."))
+    return endpoint

@@ -1,0 +1,104 @@
+"""What the background worker does for this app: deliver, look after what was forgotten, delete what is old."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections
+from django.utils import timezone
+from procrastinate import JobContext, RetryStrategy
+from procrastinate.contrib.django import app
+
+from apps.webhooks import outbox
+from apps.webhooks.delivery import Message, open_client, send
+from apps.webhooks.models import EndpointKey, Notification
+
+T = TypeVar("T")
+
+QUEUE = "webhooks"
+#: Seconds after which a turn begins no further delivery, so that other endpoints get theirs.
+TURN_SECONDS = 5.0
+#: The delivery log is kept so long, and with it the senders' own keys.
+NOTIFICATION_LIFETIME = timedelta(days=30)
+#: Rows deleted in one statement, so that none holds its locks for long.
+BATCH_SIZE = 5_000
+
+#: For the steps in the database, so that nothing that blocks elsewhere in this process holds up a delivery.
+_DATABASE_THREADS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="webhook-database")
+
+
+# What goes wrong here is ours, not the receiver's, whose failures are planned by the outbox: try again until it works.
+@app.task(queue=QUEUE, pass_context=True, retry=RetryStrategy(wait=30))
+async def deliver(context: JobContext, *, endpoint_id: str) -> None:
+    """Deliver what is due at one endpoint, for a turn of at most `TURN_SECONDS` and the last receiver's time."""
+    endpoint = uuid.UUID(endpoint_id)
+    turn = await _in_database(outbox.start_turn, endpoint_id=endpoint, job_id=context.job.id)
+    wake_at = turn.wake_at
+    if turn.destination is not None:
+        await _deliver_turn(endpoint, turn)
+        wake_at = await _in_database(outbox.end_turn, endpoint_id=endpoint)
+    if wake_at is not None:
+        await deliver.configure(schedule_at=wake_at).defer_async(endpoint_id=endpoint_id)
+
+
+async def _deliver_turn(endpoint_id: uuid.UUID, turn: outbox.Turn) -> None:
+    if turn.destination is None:
+        return
+    destination, last_start = turn.destination, time.monotonic() + TURN_SECONDS
+    places = asyncio.Semaphore(turn.parallel)
+    async with open_client() as client, asyncio.TaskGroup() as group:
+
+        async def deliver_one(message: Message) -> None:
+            async with places:
+                if time.monotonic() > last_start:
+                    return
+                result = await send(client, destination, message)
+                await _in_database(
+                    outbox.record_attempt,
+                    notification_id=message.notification_id,
+                    endpoint_id=endpoint_id,
+                    result=result,
+                )
+
+        for message in turn.messages:
+            group.create_task(deliver_one(message))
+
+
+async def _in_database(step: Callable[..., T], **arguments: Any) -> T:
+    """Run a step that uses the database in a thread, which gives its connection back afterwards."""
+
+    def run() -> T:
+        close_old_connections()
+        try:
+            return step(**arguments)
+        finally:
+            close_old_connections()
+
+    return await sync_to_async(run, thread_sensitive=False, executor=_DATABASE_THREADS)()
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue=QUEUE, queueing_lock="wake-forgotten-endpoints", pass_context=True)
+async def wake_forgotten_endpoints(context: JobContext, timestamp: int) -> None:
+    """Queue a look at each endpoint at which something is overdue: its job was lost, or is late."""
+    endpoints = await _in_database(outbox.forgotten_endpoints)
+    if endpoints:
+        await deliver.batch_defer_async(*({"endpoint_id": str(endpoint)} for endpoint in endpoints))
+
+
+@app.periodic(cron="53 * * * *")
+@app.task(queueing_lock="delete-old-notifications", pass_context=False)
+def delete_old_notifications(timestamp: int) -> int:
+    """Delete notifications past their time with their attempts, and keys that ended; returns how many of the former."""
+    now: datetime = timezone.now()
+    EndpointKey.objects.filter(ends_at__lt=now).delete()
+    old = Notification.objects.filter(created_at__lt=now - NOTIFICATION_LIFETIME)
+    total = 0
+    while batch := list(old.values_list("pk", flat=True)[:BATCH_SIZE]):
+        total += Notification.objects.filter(pk__in=batch).delete()[1].get("webhooks.Notification", 0)
+    return total
