@@ -19,7 +19,7 @@ MAX_LENGTH = 100_000
 def save_draft(*, user: User, application: Application | None, fields: Mapping[str, Sequence[str]]) -> Draft:
     """Keep what `user` has typed, instead of what was kept before. Raises RefusedError if it is too much or no text."""
     kept = {name: list(values) for name, values in fields.items() if any(values)}
-    if not all(is_storable(value) for values in kept.values() for value in values):
+    if not all(is_storable(text) for name, values in kept.items() for text in (name, *values)):
         raise RefusedError(_("There is a character in this that cannot be kept."))
     if len(json.dumps(kept)) > MAX_LENGTH:
         raise RefusedError(_("This is too much to keep as a draft. Shorten the description."))

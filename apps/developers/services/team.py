@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from allauth.account.models import EmailAddress
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -28,7 +27,7 @@ def invite_member(*, application: Application, actor: User, email: str, role: st
     Raises ValidationError for the address or the role, RefusedError when there were too many of late.
     """
     email = email.strip().lower()
-    validate_email(email)
+    Invitation._meta.get_field("email").clean(email, None)
     if role not in Role.values:
         raise ValidationError(_("Choose a role."))
     _lock(application)
