@@ -8,6 +8,7 @@ from django.db.models import Count, Exists, F, FilteredRelation, Max, OuterRef, 
 from apps.accounts.models import User
 from apps.developers.models import (
     Application,
+    Invitation,
     Outcome,
     Profile,
     RequestedScope,
@@ -39,6 +40,37 @@ def reviewable_applications(organisation_ids: Collection[uuid.UUID]) -> QuerySet
         .select_related("organisation")
         .filter(organisation_id__in=organisation_ids)
     )
+
+
+def memberships_of(user: User) -> QuerySet[TeamMember]:
+    """Return the user's places on teams by name of the application, with application and organisation."""
+    return (
+        TeamMember.objects.select_related("application__organisation")
+        .exclude(application__status=Status.DELETED)
+        .filter(user=user)
+        .order_by("application__name", "application_id")
+    )
+
+
+def invitations_to(user: User) -> QuerySet[Invitation]:
+    """Return the open invitations to addresses that are proved to be the user's, the newest first."""
+    addresses = user.emailaddress_set.filter(verified=True).values("email")
+    return (
+        Invitation.objects.open()
+        .select_related("application__organisation", "invited_by")
+        .exclude(application__status=Status.DELETED)
+        .filter(email__in=addresses)
+        .order_by("-created_at")
+    )
+
+
+def version_to_edit(application: Application) -> Submission | None:
+    """Return the submission that the next version begins with: what waits, or what changes were requested of.
+
+    None: the live version, because the latest submission was approved, rejected or taken back.
+    """
+    latest = application.submissions.exclude(outcome=Outcome.WITHDRAWN).order_by("-number").first()
+    return latest if latest and latest.outcome in {Outcome.WAITING, Outcome.CHANGES_REQUESTED} else None
 
 
 def find_reviewable(*, organisation_ids: Collection[uuid.UUID], application_id: uuid.UUID) -> Application | None:
@@ -94,6 +126,36 @@ def comparable_counts(
         alike = alike.exclude(pk=besides.pk)
     rows = RequestedScope.objects.filter(application__in=alike).values_list("scope").annotate(Count("pk"))
     return alike.count(), dict(rows)
+
+
+def all_comparable_counts() -> dict[tuple[uuid.UUID, str], tuple[int, dict[str, int]]]:
+    """Return what `comparable_counts` returns, by organisation and profile, for all of them at once."""
+    alike = Application.objects.existing().exclude(status=Status.REJECTED)
+    counts: dict[tuple[uuid.UUID, str], tuple[int, dict[str, int]]] = {
+        (organisation_id, profile): (count, {})
+        for organisation_id, profile, count in alike.order_by()
+        .values_list("organisation_id", "profile")
+        .annotate(Count("pk"))
+    }
+    rows = (
+        RequestedScope.objects.filter(application__in=alike)
+        .order_by()
+        .values_list("application__organisation_id", "application__profile", "scope")
+        .annotate(Count("pk"))
+    )
+    for organisation_id, profile, scope, count in rows:
+        # One that was registered between the two reads has its turn next time.
+        counts.get((organisation_id, profile), (0, {}))[1][scope] = count
+    return counts
+
+
+def unapproved_applications(user: User) -> QuerySet[Application]:
+    """Return the applications that `user` owns and nobody has approved yet."""
+    return Application.objects.filter(
+        team__user=user,
+        team__role=Role.OWNER,
+        status__in=[Status.PENDING, Status.CHANGES_REQUESTED, Status.REJECTED],
+    )
 
 
 def latest_terms() -> QuerySet[TermsVersion]:

@@ -12,12 +12,20 @@ from django.utils.translation import gettext_lazy as _
 from apps.console.forms.version import PORTAL_PROFILES, ScopesForm, TypedField, description_field
 from apps.developers import rules
 from apps.developers.models import Application, Profile, TermsVersion
+from apps.developers.scopes import ALL
 from apps.organisations.models import Organisation
 
 
 class OrganisationField(forms.ModelChoiceField):
     def label_from_instance(self, obj: Any) -> str:
         return str(obj.name)
+
+
+class HeldField(forms.MultipleChoiceField):
+    """What the page itself put into the form; `clean` says what it has to be."""
+
+    def validate(self, value: Any) -> None:
+        """Leave it to the form."""
 
 
 def _text(label: Any, help_text: Any = "", **attributes: Any) -> TypedField:
@@ -47,9 +55,7 @@ class RegistrationForm(ScopesForm):
     privacy_policy_url = _address(_("Privacy policy"), _("People find a link to it where they are asked."))
     terms_url = _address(_("Terms of service"))
     profile = TypedField(label=_("Profile"), widget=forms.RadioSelect)
-    client_type = TypedField(
-        label=_("Client type"), widget=forms.RadioSelect, initial=Application.CLIENT_CONFIDENTIAL
-    )
+    client_type = TypedField(label=_("Client type"), widget=forms.RadioSelect, initial=Application.CLIENT_CONFIDENTIAL)
     redirect_uris = TypedField(
         label=_("Redirect URLs"),
         strip=False,
@@ -67,9 +73,9 @@ class RegistrationForm(ScopesForm):
         error_messages={"required": _("Read the developer terms of use, and tick that you agree.")},
     )
     #: The versions of the terms that the page offered to read: what was ticked is about them.
-    terms = forms.MultipleChoiceField(required=False)
+    terms = HeldField(required=False)
     #: The same on every sending of one form, so that it registers once.
-    form_key = forms.UUIDField(widget=forms.HiddenInput, required=False)
+    form_key = TypedField(required=False)
 
     def __init__(
         self,
@@ -79,12 +85,11 @@ class RegistrationForm(ScopesForm):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, profiles=PORTAL_PROFILES, **kwargs)
+        self.organisations = organisations
         organisation: Any = self.fields["organisation"]
         organisation.queryset = Organisation.objects.filter(pk__in=[each.pk for each in organisations])
         organisation.choices = [(str(each.pk), each.name) for each in organisations]
         self.terms_in_force = terms
-        choices: Any = self.fields["terms"]
-        choices.choices = [(str(version.pk), str(version)) for version in terms.values()]
         profile: Any = self.fields["profile"].widget
         profile.choices = [(each.value, each.label) for each in PORTAL_PROFILES]
         client_type: Any = self.fields["client_type"].widget
@@ -92,6 +97,22 @@ class RegistrationForm(ScopesForm):
             (Application.CLIENT_CONFIDENTIAL, _("Confidential")),
             (Application.CLIENT_PUBLIC, _("Public")),
         ]
+        # As on the page: what is agreed to comes last.
+        last = ["agreement", "terms", "form_key"]
+        self.order_fields([*(name for name in self.fields if name not in last), *last])
+
+    @property
+    def key(self) -> uuid.UUID | None:
+        """The form's key; None if somebody has changed it into something else."""
+        try:
+            return uuid.UUID(self.text_of("form_key"))
+        except ValueError:
+            return None
+
+    @property
+    def chosen_organisation(self) -> Organisation | None:
+        chosen = self.text_of("organisation")
+        return next((each for each in self.organisations if str(each.pk) == chosen), None)
 
     @property
     def chosen_profile(self) -> str:
@@ -123,26 +144,27 @@ class RegistrationForm(ScopesForm):
         data: dict[str, Any] = super().clean() or {}
         fields = self.fields_to_register
         foreign = self.foreign_scopes()
-        if foreign:
-            labels = ", ".join(str(dict(self.fields["scopes"].choices)[scope]) for scope in foreign if scope in dict(self.fields["scopes"].choices))
-            if labels:
-                profile = Profile(self.chosen_profile).label
-                self.add_error(
-                    "scopes",
-                    ValidationError(
-                        _("Not a scope of the profile “%(profile)s”: %(scopes)s. Untick it, or choose the other profile."),
-                        params={"profile": profile, "scopes": labels},
-                    ),
-                )
-            fields["scopes"] = [scope for scope in fields["scopes"] if scope not in foreign]
+        fields["scopes"] = [scope for scope in fields["scopes"] if scope not in foreign]
         try:
             rules.check_registration(**fields)
         except ValidationError as error:
-            if foreign:
-                error.error_dict.pop("scopes", None)
             self.add_errors(error)
+        if foreign:
+            self._refuse_foreign(foreign)
         self._check_terms(data)
         return data
+
+    def _refuse_foreign(self, scopes: list[str]) -> None:
+        self.add_error(
+            "scopes",
+            ValidationError(
+                _("The profile “%(profile)s” does not have these: %(scopes)s. Untick them, or choose another profile."),
+                params={
+                    "profile": Profile(self.chosen_profile).label,
+                    "scopes": ", ".join(str(ALL[scope].label) for scope in scopes),
+                },
+            ),
+        )
 
     def _check_terms(self, data: dict[str, Any]) -> None:
         organisation = data.get("organisation")

@@ -1,4 +1,4 @@
-"""What a reviewer reads: the description, and the scopes with a reason each. Part of registering, and of every update."""
+"""What a reviewer reads: the description, and the scopes with a reason each."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.http import QueryDict
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.developers import rules
@@ -24,6 +25,59 @@ class TypedField(forms.CharField):
 
     def validate(self, value: Any) -> None:
         """Leave it to the rules."""
+
+
+def asked_by_text(asked_by: int | str, alike: int | str) -> str:
+    """Return what stands beside a scope. Also with placeholders, for the page's script."""
+    if alike == 0:
+        return gettext("No similar application yet")
+    return gettext("%(asked_by)s of %(alike)s similar applications ask for this") % {
+        "asked_by": asked_by,
+        "alike": alike,
+    }
+
+
+@dataclass(frozen=True)
+class WordCount:
+    """How long the description is, in words and as a bar. Texts with `{count}` and `{number}` are the script's, too."""
+
+    count: int
+    fewest: int = rules.DESCRIPTION_WORDS[0]
+    most: int = rules.DESCRIPTION_WORDS[1]
+
+    @property
+    def scale(self) -> int:
+        """The end of the bar: as far beyond the most words as the fewest are from its beginning."""
+        return self.fewest + self.most
+
+    @property
+    def middle(self) -> int:
+        return self.scale // 2
+
+    @property
+    def too_few(self) -> str:
+        return gettext("Words: {count}. At least %(fewest)s; {number} to go.") % {"fewest": self.fewest}
+
+    @property
+    def fine(self) -> str:
+        return gettext("Words: {count}. That is fine (%(fewest)s to %(most)s).") % {
+            "fewest": self.fewest,
+            "most": self.most,
+        }
+
+    @property
+    def too_many(self) -> str:
+        return gettext("Words: {count}. At most %(most)s; {number} too many.") % {"most": self.most}
+
+    @property
+    def text(self) -> str:
+        if self.count < self.fewest:
+            template, number = self.too_few, self.fewest - self.count
+        elif self.count > self.most:
+            template, number = self.too_many, self.count - self.most
+        else:
+            template, number = self.fine, 0
+        return template.replace("{count}", str(self.count)).replace("{number}", str(number))
 
 
 @dataclass(frozen=True)
@@ -44,6 +98,10 @@ class ScopeRow:
     @property
     def id_for_label(self) -> str:
         return f"id_scope-{self.name}"
+
+    @property
+    def asked_by_text(self) -> str:
+        return asked_by_text(self.asked_by, self.alike)
 
 
 @dataclass(frozen=True)
@@ -109,8 +167,8 @@ class ScopesForm(forms.Form):
 
     @property
     def ticked(self) -> list[str]:
-        """The scopes that are ticked, those of other profiles too."""
-        return self.values_of("scopes")
+        """The scopes that are ticked, those of other profiles too, each once."""
+        return list(dict.fromkeys(self.values_of("scopes")))
 
     def reasons(self, scopes: Iterable[str]) -> dict[str, str]:
         return {scope: self.text_of(rules.reason_field(scope)) for scope in scopes if scope in ALL}
@@ -133,7 +191,7 @@ class ScopesForm(forms.Form):
     def profile_scopes(self, counts: Mapping[str, tuple[int, Mapping[str, int]]]) -> list[ProfileScopes]:
         """Return the scopes by profile for the page; `counts` gives by profile what similar applications ask for."""
         ticked, optional = self.ticked, self.values_of("optional")
-        foreign = self.errors.get("scopes", []) and self.foreign_scopes()
+        foreign = self.foreign_scopes() if self.is_bound else []
         sections = []
         for profile in self.profiles:
             alike, asked_by = counts.get(profile, (0, {}))
@@ -147,7 +205,9 @@ class ScopesForm(forms.Form):
                     reason=self[rules.reason_field(scope.name)],
                     asked_by=asked_by.get(scope.name, 0),
                     alike=alike,
-                    refusal=str(_("Not a scope of the profile that you have chosen. Untick it.")) if scope.name in foreign else "",
+                    refusal=str(_("Not a scope of the profile that you have chosen. Untick it."))
+                    if scope.name in foreign
+                    else "",
                 )
                 groups.setdefault(str(scope.category), []).append(row)
             sections.append(
@@ -166,10 +226,11 @@ class ScopesForm(forms.Form):
         if self.chosen_profile not in self.profiles:
             return []
         own = {scope.name for scope in BY_PROFILE[self.chosen_profile]}
-        return [scope for scope in self.ticked if scope not in own]
+        return [scope for scope in self.ticked if scope in ALL and scope not in own]
 
-    def word_count(self) -> int:
-        return rules.count_words(self.text_of("description"))
+    @property
+    def words(self) -> WordCount:
+        return WordCount(rules.count_words(self.text_of("description")))
 
     def problems(self) -> list[Problem]:
         """Return everything that is wrong, in the order of the page, with the id of the field to go to."""
@@ -194,7 +255,9 @@ class ScopesForm(forms.Form):
 
     def add_errors(self, error: ValidationError) -> None:
         """Put what a rule or a service refuses beside its field; what has no field here goes on top."""
-        by_field: dict[str, list[ValidationError]] = getattr(error, "error_dict", {NON_FIELD_ERRORS: error.error_list})
+        by_field: dict[str, list[ValidationError]] = (
+            error.error_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.error_list}
+        )
         for name, errors in by_field.items():
             present = self.errors.get(name, [])
             new = [entry for entry in errors if not set(entry.messages) & set(present)]
@@ -225,7 +288,9 @@ def initial_of(description: str, scopes: Sequence[SubmittedScope]) -> dict[str, 
     }
 
 
-def initial_of_draft(fields: Mapping[str, Sequence[str]], *, lists: Collection[str] = ("scopes", "optional")) -> dict[str, Any]:
+def initial_of_draft(
+    fields: Mapping[str, Sequence[str]], *, lists: Collection[str] = ("scopes", "optional")
+) -> dict[str, Any]:
     """Return a draft (each field a list of what was typed) as a form's initial values."""
     return {name: list(values) if name in lists else values[0] for name, values in fields.items() if values}
 

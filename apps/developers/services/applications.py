@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from django.core.files.base import File
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
 from oauth2_provider.generators import generate_client_id, generate_client_secret
 
 from apps.accounts.models import User
-from apps.developers import mails, rules
+from apps.developers import mails, rules, selectors
 from apps.developers.errors import AlreadyRegisteredError, RefusedError
 from apps.developers.history import note
 from apps.developers.models import (
@@ -83,16 +83,8 @@ def register_application(
     User.objects.select_for_update(no_key=True).get(pk=actor.pk)
     if application_id is not None and (before := Application.objects.filter(pk=application_id).first()):
         raise AlreadyRegisteredError(before)
-    unapproved = Application.objects.filter(
-        team__user=actor,
-        team__role=Role.OWNER,
-        status__in=[Status.PENDING, Status.CHANGES_REQUESTED, Status.REJECTED],
-    )
-    if unapproved.count() >= rules.MOST_UNAPPROVED_APPLICATIONS:
-        raise RefusedError(
-            _("You have %(count)s applications that are not approved yet. Delete one, or wait for the review.")
-            % {"count": rules.MOST_UNAPPROVED_APPLICATIONS}
-        )
+    if selectors.unapproved_applications(actor).count() >= rules.MOST_UNAPPROVED_APPLICATIONS:
+        raise RefusedError(too_many_unapproved())
     agree_to_terms(user=actor, terms=terms)
     application, secret = create_application(
         name=name,
@@ -114,6 +106,13 @@ def register_application(
     Draft.objects.filter(user=actor, application=None).delete()
     mails.version_submitted(application, submission=application.submissions.get(), actor=actor)
     return application, secret
+
+
+def too_many_unapproved() -> str:
+    """Return what somebody is told who has registered as many applications as may wait."""
+    return _("You have %(count)s applications that are not approved yet. Delete one, or wait for the review.") % {
+        "count": rules.MOST_UNAPPROVED_APPLICATIONS
+    }
 
 
 @transaction.atomic

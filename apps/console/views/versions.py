@@ -1,0 +1,179 @@
+"""Description and scopes of a registered application: what is live, what waits, and the next version."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from apps.console.differences import differences_from, sentences_for
+from apps.console.drafting import DraftView, ReturnsWhatWasTyped
+from apps.console.forms.version import ScopesForm, VersionForm, asked_by_text, initial_of, initial_of_draft
+from apps.console.permissions import TeamView
+from apps.console.previewing import preview_of
+from apps.developers import rules, selectors
+from apps.developers.errors import RefusedError
+from apps.developers.models import Draft, Profile, Status, Submission
+from apps.developers.models.review import SubmittedScope
+from apps.developers.scopes import ALL
+from apps.developers.services import review
+from apps.developers.services.review import SubmitResult
+from apps.developers.services.versions import live_scopes
+
+
+class VersionPage(TeamView):
+    """The form, as it was sent or as it begins, and the page around it."""
+
+    def admit(self, request: HttpRequest) -> HttpResponseBase | None:
+        answer = super().admit(request)
+        if self.application.profile == Profile.SERVICE:
+            # The business of administrators only (CONTRACT section 1).
+            raise Http404
+        return answer
+
+    def make_form(self, initial: dict[str, Any] | None = None) -> VersionForm:
+        """Return the form with what was sent; with `initial`, as it begins."""
+        data = self.request.POST if initial is None else None
+        return VersionForm(data, initial=initial, application=self.application)
+
+    def show(
+        self,
+        form: ScopesForm,
+        *,
+        status: int = 200,
+        refusal: str = "",
+        draft: Draft | None = None,
+        begun_with: Submission | None = None,
+    ) -> HttpResponse:
+        application = self.application
+        counts = selectors.comparable_counts(organisation=application.organisation, profile=application.profile)
+        sections = form.profile_scopes({application.profile: counts})
+        live = live_scopes(application)
+        waiting = selectors.waiting_submission(application)
+        context = self.get_context_data(
+            form=form,
+            profile_scopes=sections,
+            reason_characters=rules.REASON_CHARACTERS,
+            preview=preview_of(form, sections, application_name=application.name),
+            organisations=[application.organisation],
+            chosen_organisation=application.organisation,
+            waiting=waiting,
+            waiting_scopes=_in_words(waiting.scopes) if waiting else [],
+            live_scopes=_in_words(live),
+            live={
+                "description": rules.clean_text(application.description),
+                "scopes": {entry["scope"]: entry for entry in live},
+            },
+            differences=differences_from(application, description=form.text_of("description"), scopes=form.version()),
+            sentences=sentences_for(application),
+            may_submit=self.member.may_edit and application.status != Status.SUSPENDED,
+            draft=draft,
+            draft_address=reverse("developer:version-draft", args=[application.pk]),
+            begun_with=begun_with,
+            refusal=refusal,
+            asked_by=asked_by_text("{number}", "{all}"),
+            asked_by_none=asked_by_text(0, 0),
+        )
+        return render(self.request, "console/version.html", context, status=status)
+
+
+class VersionView(ReturnsWhatWasTyped, VersionPage):
+    """Shows the draft against what is live, and sends it for review."""
+
+    http_method_names = ["get", "head", "post"]
+
+    def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
+        application = self.application
+        draft = Draft.objects.filter(user=self.user, application=application).first()
+        if draft is not None:
+            return self.show(self.make_form(initial_of_draft(draft.fields)), draft=draft)
+        begun_with = selectors.version_to_edit(application)
+        if begun_with is not None:
+            initial = initial_of(begun_with.description, begun_with.scopes)
+        else:
+            initial = initial_of(application.description, live_scopes(application))
+        return self.show(self.make_form(initial), begun_with=begun_with)
+
+    def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
+        form = self.make_form()
+        if not form.is_valid():
+            return self.show(form, status=400)
+        scopes = form.ticked
+        try:
+            result = review.submit_version(
+                application=self.application,
+                actor=self.user,
+                description=form.text_of("description"),
+                scopes=scopes,
+                reasons=form.reasons(scopes),
+                optional_scopes=form.optional_scopes,
+            )
+        except ValidationError as error:
+            form.add_errors(error)
+            return self.show(form, status=400)
+        except RefusedError as refusal:
+            return self.show(form, status=409, refusal=str(refusal.message))
+        for sentence in _say(result, is_live=self.application.is_approved):
+            messages.success(request, sentence)
+        return redirect("developer:version", self.application.pk)
+
+
+class VersionWithdrawView(VersionPage):
+    """Takes back an update that waits."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
+        number = str(request.POST.get("number", ""))
+        # The one that the page showed, not one that somebody has sent since.
+        submission = self.application.submissions.filter(number=int(number)).first() if _is_number(number) else None
+        if submission is None:
+            raise Http404
+        try:
+            review.withdraw_submission(submission=submission, actor=self.user)
+        except RefusedError as refusal:
+            messages.error(request, str(refusal.message))
+        else:
+            messages.success(
+                request, _("Version %(number)s is taken back. What is live goes on.") % {"number": submission.number}
+            )
+        return redirect("developer:version", self.application.pk)
+
+
+class VersionDraftView(VersionPage, DraftView):
+    """Keeps what is typed into the form."""
+
+    def form_address(self) -> str:
+        return reverse("developer:version", args=[self.application.pk])
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 9
+
+
+def _in_words(scopes: list[SubmittedScope]) -> list[dict[str, Any]]:
+    return [
+        {**entry, "label": ALL[entry["scope"]].label if entry["scope"] in ALL else entry["scope"]} for entry in scopes
+    ]
+
+
+def _say(result: SubmitResult, *, is_live: bool) -> list[str]:
+    """Return what came of sending, in sentences."""
+    sentences = []
+    if is_live and result.removed_scopes:
+        labels = ", ".join(f"“{ALL[scope].label}”" if scope in ALL else scope for scope in result.removed_scopes)
+        sentences.append(_("Ended at once: %(scopes)s.") % {"scopes": labels})
+    if result.submission is None:
+        sentences.append(_("Nothing else is different from what is live, so nothing waits for the review."))
+    elif is_live:
+        sentences.append(
+            _("Version %(number)s waits for the review. What is live goes on until it is approved.")
+            % {"number": result.submission.number}
+        )
+    else:
+        sentences.append(_("Version %(number)s is sent for review.") % {"number": result.submission.number})
+    return sentences
