@@ -210,7 +210,9 @@ def _seed_team(demo: DemoApplication, application: Application) -> None:
 def _tell_story(demo: DemoApplication, application: Application) -> None:
     """Let what happened before today have happened: days ago, and without the mails of that time."""
     now = timezone.now()
+    Application.objects.filter(pk=application.pk).update(created=now - demo.age)
     application.submissions.update(submitted_at=now - demo.age)
+    application.submissions.exclude(decided_at=None).update(decided_at=now - demo.age)
     application.history.update(created_at=now - demo.age)
     for comment in demo.comments:
         author = User.objects.get(email=comment.author)

@@ -116,13 +116,9 @@ def test_update_is_compared_with_the_live_version(desk, live, submit):
         ("receipt:read", "added"),
     ]
     # Seen and heard: the marks are words too.
-    assert (
-        '<del><span class="visually-hidden">[removed:</span> end <span class="visually-hidden">]</span></del>' in html
-    )
-    assert (
-        '<ins><span class="visually-hidden">[added:</span> &lt;b&gt;finish&lt;/b&gt; '
-        '<span class="visually-hidden">]</span></ins>' in html
-    )
+    close = '<span class="visually-hidden"> ]</span>'
+    assert f'<del><span class="visually-hidden">[removed: </span>end{close}</del>' in html
+    assert f'<ins><span class="visually-hidden">[added: </span>&lt;b&gt;finish&lt;/b&gt;{close}</ins>' in html
     assert re.search(r"<del>.*We send receipts\..*</del>.*<ins>.*We file receipts\..*</ins>", html)
     assert "The live version goes on, whatever you decide." in html
 
@@ -238,14 +234,14 @@ def test_history_tells_who_said_what(read, pending, owner, reviewer):
 
     context, text = read(pending)
 
-    assert [entry.kind for entry in context["history"]] == [
+    assert [entry.kind for entry in context["entries"]] == [
         "redirect_uris_changed",
         "commented",
         "commented",
         "registered",
     ]
-    assert "Comment Reviewer Rita Reviewer" in text
-    assert "added: https://penni.example/new removed: https://penni.example/callback" in text
+    assert "Comment Rita Reviewer, reviewer" in text
+    assert "Added: https://penni.example/new Removed: https://penni.example/callback" in text
     assert "Soon &lt;b&gt;more&lt;/b&gt;." in text
 
 

@@ -9,8 +9,6 @@ from typing import Literal
 #: A word, or the empty line between two paragraphs.
 _TOKEN = re.compile(r"\S+|\n\s*\n")
 _BREAK = "\n\n"
-#: Beyond this many words frequent ones are no longer matched by themselves: comparing takes too long otherwise.
-_WORDS_COMPARED_CLOSELY = 800
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,9 @@ def compare_words(before: str, after: str) -> list[list[Piece]]:
     What was removed stands before what was put in its place. A change of spaces alone is none.
     """
     old, new = _tokens(before), _tokens(after)
-    matcher = SequenceMatcher(None, old, new, autojunk=max(len(old), len(new)) > _WORDS_COMPARED_CLOSELY)
+    # In a long text frequent words are not matched by themselves: "the" alone is no likeness, and looking at each
+    # with each takes long.
+    matcher = SequenceMatcher(None, old, new, autojunk=True)
     paragraphs: list[list[Piece]] = [[]]
     for kind, old_start, old_end, new_start, new_end in matcher.get_opcodes():
         if kind == "equal":

@@ -3,20 +3,17 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from django.db.models import QuerySet
 from django.utils.functional import Promise
 
 from apps.console.reviewing.destinations import find_destination
 from apps.console.reviewing.differences import Piece, compare_words, split_paragraphs
+from apps.console.timeline import show, timeline_of
 from apps.developers import selectors
 from apps.developers.models import Application, Outcome, Status, Submission
 from apps.developers.models.review import SubmittedScope
 from apps.developers.rules import count_words
 from apps.developers.scopes import ALL, in_catalogue_order
 from apps.developers.services.versions import live_scopes
-
-#: Of the latest ones; a longer history is in the administration.
-MOST_ENTRIES = 200
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,8 @@ class ReviewedScope:
     alike: int
 
 
-def gather(application: Application) -> dict[str, Any]:
-    """Return the context of the review page of `application`."""
+def gather(application: Application, *, page: str | None = None) -> dict[str, Any]:
+    """Return the context of the review page of `application`, with that page of its timeline."""
     submissions = list(
         application.submissions.select_related("submitted_by", "decided_by", "terms").order_by("-number")
     )
@@ -63,6 +60,7 @@ def gather(application: Application) -> dict[str, Any]:
     comparable, counts = selectors.comparable_counts(
         organisation=application.organisation, profile=application.profile, besides=application
     )
+    history = timeline_of(application, page=page)
     scopes = _compare_scopes(shown.scopes, before.scopes if before else None, counts)
     return {
         "waiting": waiting,
@@ -86,7 +84,8 @@ def gather(application: Application) -> dict[str, Any]:
             .filter(application=application)
             .order_by("joined_at", "pk")
         ),
-        "history": _latest_history(application),
+        "timeline": history,
+        "entries": [show(entry) for entry in history],
         "preview_scopes": [scope for scope in scopes if scope.change != "removed"],
     }
 
@@ -147,6 +146,3 @@ def _pages(application: Application) -> list[tuple[str, Any]]:
     ]
     return [(name, find_destination(address)) for name, address in pages if address]
 
-
-def _latest_history(application: Application) -> QuerySet:
-    return application.history.select_related("actor", "submission").order_by("-created_at", "-pk")[:MOST_ENTRIES]

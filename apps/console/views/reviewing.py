@@ -81,7 +81,7 @@ class ReviewView(ReviewedApplicationView):
         if application is None:
             messages.error(self.request, _("This application has been deleted."))
             return redirect("review:queue")
-        context = gather(application)
+        context = gather(application, page=self.request.GET.get("page"))
         # What was typed for a decision that has been taken already can still be said.
         unsaid = decision_form["reason"].value() if decision_form and not context["waiting"] else ""
         context |= {
