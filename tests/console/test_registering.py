@@ -111,7 +111,8 @@ def test_answer_shows_client_id_and_a_secret_that_works_and_is_kept_by_nobody(ad
     credentials = {"client_id": application.client_id, "client_secret": secret}
     answer = partner.post("/oauth/introspect", {"token": "x", **credentials})
     assert answer.json() == {"active": False}
-    assert secret not in str(dict(developer.session)) and secret not in str(developer.cookies)
+    assert secret not in str(dict(developer.session))
+    assert secret not in str(developer.cookies)
     assert secret not in developer.get(f"/developer/apps/{application.pk}/").content.decode()
     assert secret not in developer.get("/developer/").content.decode()
 
@@ -429,8 +430,10 @@ MARKUP = '</textarea><script>alert(1)</script><img src=x onerror="alert(2)">'
 
 @pytest.mark.parametrize(
     "field",
-    ["name", "website_url", "privacy_policy_url", "terms_url", "redirect_uris", "description", "reason-receipt:write"]
-    + ["profile", "client_type", "organisation", "form_key", "scopes", "optional", "terms"],
+    [
+        *("name", "website_url", "privacy_policy_url", "terms_url", "redirect_uris", "description"),
+        *("reason-receipt:write", "profile", "client_type", "organisation", "form_key", "scopes", "optional", "terms"),
+    ],
 )
 def test_markup_is_shown_as_text_wherever_it_is_typed(add, developer, field):
     response = add(**{field: MARKUP, "agreement": None})
