@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 
 from apps.accounts.data_points import BY_KEY
 from apps.accounts.models import ProfileValue, User
+from apps.accounts.selectors import signed_in_user
 from apps.accounts.services import (
     change_email,
     check_email_is_free,
@@ -115,7 +116,7 @@ class UserAdmin(BaseUserAdmin):
     def suspend(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """No log-in, and no token works; oneself and superusers are left out where they must be."""
         users = [user for user in queryset if user != request.user and self.has_change_permission(request, user)]
-        count = sum(suspend_user(user=user) for user in users)
+        count = sum(suspend_user(user=user, actor=signed_in_user(request)) for user in users)
         self.message_user(request, ngettext("%d user suspended.", "%d users suspended.", count) % count)
         if len(users) < queryset.count():
             self.message_user(request, _("Some of them are not yours to suspend."), messages.WARNING)
@@ -124,7 +125,7 @@ class UserAdmin(BaseUserAdmin):
     def reinstate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Let them log in again; what they had granted works again too."""
         users = [user for user in queryset if self.has_change_permission(request, user)]
-        count = sum(reinstate_user(user=user) for user in users)
+        count = sum(reinstate_user(user=user, actor=signed_in_user(request)) for user in users)
         self.message_user(request, ngettext("%d user reinstated.", "%d users reinstated.", count) % count)
 
 

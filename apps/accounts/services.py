@@ -8,6 +8,7 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User
+from apps.audit import trail
 from apps.organisations.models import Organisation, Reviewer
 
 
@@ -75,18 +76,22 @@ def check_email_is_free(email: str, *, besides: User | None = None) -> None:
         raise ValidationError(_("Somebody already has an account with this e-mail address."))
 
 
-def suspend_user(*, user: User) -> bool:
+def suspend_user(*, user: User, actor: User | None = None) -> bool:
     """Let the user neither log in nor be spoken for by any token; says whether that is new."""
-    return _set_active(user, False)
+    return _set_active(user, False, actor)
 
 
-def reinstate_user(*, user: User) -> bool:
+def reinstate_user(*, user: User, actor: User | None = None) -> bool:
     """End the user's suspension; says whether there was one."""
-    return _set_active(user, True)
+    return _set_active(user, True, actor)
 
 
-def _set_active(user: User, is_active: bool) -> bool:
-    return bool(User.objects.filter(pk=user.pk, is_active=not is_active).update(is_active=is_active))
+@transaction.atomic
+def _set_active(user: User, is_active: bool, actor: User | None) -> bool:
+    is_new = bool(User.objects.filter(pk=user.pk, is_active=not is_active).update(is_active=is_active))
+    if is_new:
+        trail.record(f"administrator:user:{'reinstated' if is_active else 'suspended'}", actor=actor, about=user)
+    return is_new
 
 
 def _set_only_email_address(user: User) -> None:

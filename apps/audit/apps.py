@@ -7,4 +7,6 @@ class AuditConfig(AppConfig):
     verbose_name = _("Audit")
 
     def ready(self) -> None:
-        pass
+        from apps.audit import listeners
+
+        listeners.connect()

@@ -6,6 +6,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from apps.accounts.models import User
+from apps.audit import trail
 from apps.connections.models import Connection
 from apps.developers.models import Application
 
@@ -30,17 +31,31 @@ def grant_consent(
     if connection is None:
         try:
             with transaction.atomic():
-                return Connection.objects.create(
+                connection = Connection.objects.create(
                     user=user, application=application, scopes=granted, partner_metadata=partner_metadata
                 )
+                _record("user:connection:granted", connection, user, application, scopes=granted)
+                return connection
         except IntegrityError:
             # The same user said yes in another window at the same moment.
             connection = _lock_active(user, application)
             if connection is None:
                 raise
+    before = set(connection.scopes)
     connection.scopes = [scope for scope in connection.scopes if scope not in asked] + granted
     connection.save(update_fields=["scopes", "changed_at"])
+    action = "confirmed" if set(connection.scopes) == before else "changed"
+    _record(f"user:connection:{action}", connection, user, application, scopes=connection.scopes)
     return connection
+
+
+def deny_consent(*, user: User, application: Application, asked_scopes: Iterable[str]) -> None:
+    """Keep on record that the user said no; nothing else comes of it."""
+    trail.record("user:connection:denied", actor=user, application=application, scopes=list(asked_scopes))
+
+
+def _record(tag: str, connection: Connection, user: User, application: Application, *, scopes: list[str]) -> None:
+    trail.record(tag, actor=user, application=application, connection=connection, scopes=scopes)
 
 
 def _lock_active(user: User, application: Application) -> Connection | None:

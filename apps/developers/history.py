@@ -3,7 +3,13 @@
 from typing import Any
 
 from apps.accounts.models import User
+from apps.audit import trail
 from apps.developers.models import Application, HistoryEntry, HistoryKind, Submission
+
+#: What goes into the audit trail as well: facts of the application. Names, addresses and free text stay here.
+_AUDITED = frozenset(
+    {"number", "role", "old_role", "scopes", "added", "removed", "changed", "fields", "overlap_seconds"}
+)
 
 
 def note(
@@ -17,6 +23,7 @@ def note(
     **details: Any,
 ) -> HistoryEntry:
     """Add an entry, in the transaction of what it tells of. `details` never hold a secret."""
+    _record(application, kind, actor, is_by_reviewer, details)
     return HistoryEntry.objects.create(
         application=application,
         kind=kind,
@@ -26,3 +33,11 @@ def note(
         submission=submission,
         details=details,
     )
+
+
+def _record(
+    application: Application, kind: HistoryKind, actor: User | None, is_by_reviewer: bool, details: dict[str, Any]
+) -> None:
+    subject = "reviewer" if is_by_reviewer else "team" if actor else "operator"
+    facts = {name: value for name, value in details.items() if name in _AUDITED}
+    trail.record(f"{subject}:application:{kind.value}", actor=actor, application=application, **facts)

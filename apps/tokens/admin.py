@@ -6,6 +6,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from oauth2_provider.models import AccessToken, IDToken, RefreshToken
 
+from apps.accounts.selectors import signed_in_user
 from apps.connections.models import Connection, EndReason
 from apps.tokens.models import Grant, SigningKey
 from apps.tokens.services import end_connection
@@ -51,9 +52,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
     @admin.action(description=_("End connections"), permissions=["end"])
     def end(self, request: HttpRequest, queryset: QuerySet[Connection]) -> None:
         """End everything the applications may do for the users."""
+        user = signed_in_user(request)
         count = sum(
-            end_connection(connection=connection, reason=EndReason.ADMINISTRATOR)
-            for connection in queryset.filter(ended_at__isnull=True)
+            end_connection(connection=connection, reason=EndReason.ADMINISTRATOR, actor=user)
+            for connection in queryset.filter(ended_at__isnull=True).select_related("application")
         )
         self.message_user(request, ngettext("%d connection ended.", "%d connections ended.", count) % count)
 

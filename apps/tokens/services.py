@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from oauth2_provider.models import AccessToken, RefreshToken
 
+from apps.accounts.models import User
+from apps.audit import trail
 from apps.connections.models import Connection, EndReason
 from apps.developers.models import Application
 from apps.tokens import keys
@@ -23,6 +25,13 @@ from apps.webhooks.services import queue_revoke
 log = logging.getLogger(__name__)
 
 _TOLD_REASONS = frozenset({EndReason.USER, EndReason.ADMINISTRATOR})
+
+_ENDED_BY = {
+    EndReason.USER: "user",
+    EndReason.PARTNER: "partner",
+    EndReason.ADMINISTRATOR: "administrator",
+    EndReason.APPLICATION: "server",
+}
 
 AUTHORIZATION_CODE_LIFETIME = timedelta(seconds=settings.OAUTH2_PROVIDER["AUTHORIZATION_CODE_EXPIRE_SECONDS"])
 
@@ -37,8 +46,26 @@ def end_replayed_code(*, grant: Grant) -> None:
     """End what a code has issued, because it was presented a second time (RFC 6749 4.1.2)."""
     family_id = Grant.objects.filter(pk=grant.pk).values_list("token_family", flat=True).first()
     if family_id is not None:
-        revoke_family(family_id=family_id)
-        log.warning("authorization code replayed: family %s of application %s ended", family_id, grant.application_id)
+        _end_replayed_family(family_id, grant.connection, "authorization code")
+
+
+def end_replayed_refresh_token(*, family: TokenFamily) -> None:
+    """End what a refresh token has issued, because it was presented after its time (RFC 9700 4.14.2)."""
+    _end_replayed_family(family.pk, family.connection, "refresh token")
+
+
+@transaction.atomic
+def _end_replayed_family(family_id: uuid.UUID, connection: Connection, what: str) -> None:
+    revoke_family(family_id=family_id)
+    trail.record(
+        "server:family:refused_replay",
+        about=connection.user_id,
+        application=connection.application,
+        connection=connection,
+        family=str(family_id),
+        presented=what,
+    )
+    log.warning("%s replayed: family %s of application %s ended", what, family_id, connection.application_id)
 
 
 def revoke_token(*, token: str, application: Application) -> None:
@@ -64,7 +91,7 @@ def revoke_token(*, token: str, application: Application) -> None:
 
 
 @transaction.atomic
-def end_connection(*, connection: Connection, reason: EndReason) -> bool:
+def end_connection(*, connection: Connection, reason: EndReason, actor: User | None = None) -> bool:
     """End everything the application may do for the user.
 
     Codes go first, so that none can be redeemed afterwards. The application's webhook is told, unless the partner
@@ -76,7 +103,20 @@ def end_connection(*, connection: Connection, reason: EndReason) -> bool:
     _revoke_families(TokenFamily.objects.filter(connection=connection))
     if ended and reason in _TOLD_REASONS:
         queue_revoke(connection=connection)
+    if ended:
+        _record_end(connection, reason, actor)
     return bool(ended)
+
+
+def _record_end(connection: Connection, reason: EndReason, actor: User | None) -> None:
+    is_own = reason == EndReason.USER
+    trail.record(
+        f"{_ENDED_BY[reason]}:connection:ended",
+        actor=actor or (connection.user_id if is_own else None),
+        about=None if is_own else connection.user_id,
+        application=connection.application,
+        connection=connection,
+    )
 
 
 def end_with_token(*, token: PresentedToken, reason: EndReason) -> bool:
@@ -90,7 +130,7 @@ def end_with_token(*, token: PresentedToken, reason: EndReason) -> bool:
 
 
 @transaction.atomic
-def change_scopes(*, connection: Connection, scopes: Iterable[str]) -> bool:
+def change_scopes(*, connection: Connection, scopes: Iterable[str], actor: User | None = None) -> bool:
     """Let the connection grant exactly `scopes`, as far as the application has them; says whether that changed it.
 
     Live tokens lose the others at once, because what a token may do is worked out when it is used
@@ -106,6 +146,13 @@ def change_scopes(*, connection: Connection, scopes: Iterable[str]) -> bool:
         return False
     row.scopes = chosen
     row.save(update_fields=["scopes", "changed_at"])
+    trail.record(
+        "user:connection:changed",
+        actor=actor or row.user_id,
+        application=connection.application,
+        connection=row,
+        scopes=chosen,
+    )
     return True
 
 
@@ -116,7 +163,12 @@ def rotate_signing_keys() -> list[SigningKey]:
         if profile.signing_algorithm:
             seconds = profile.access_token_lifetime
             lifetimes[profile.signing_algorithm] = timedelta(seconds=seconds) if seconds else None
-    return keys.rotate_signing_keys(lifetimes=lifetimes)
+    with transaction.atomic():
+        fresh = keys.rotate_signing_keys(lifetimes=lifetimes)
+        trail.record("operator:signing_keys:rotated", kids=[key.kid for key in fresh])
+    # Once more: until the commit another thread may have loaded the old ones again.
+    keys.forget_loaded_keys()
+    return fresh
 
 
 def _revoke_families(families: QuerySet[TokenFamily]) -> None:

@@ -55,6 +55,7 @@ def end_connections_of_application(*, application_id: str) -> int:
     itself: what is ended stays ended.
     """
     active = Connection.objects.active().filter(application=application_id, application__status=Status.DELETED)
+    active = active.select_related("application")
     total = 0
     while batch := list(active[:CONNECTION_BATCH_SIZE]):
         total += sum(end_connection(connection=connection, reason=EndReason.APPLICATION) for connection in batch)

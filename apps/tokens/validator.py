@@ -4,7 +4,6 @@ DOT's validator keeps the protocol logic; what is overridden here is how things 
 places where DOT is laxer than CONTRACT.md (docs/decisions/ lists each one and why).
 """
 
-import logging
 from datetime import timedelta
 from typing import Any
 
@@ -25,8 +24,6 @@ from apps.tokens.issuance import hash_token, successor_seed
 from apps.tokens.issuing import access_token_expiry, issuance_of, profile_of
 from apps.tokens.models import Grant
 from apps.tokens.requests import OAuthRequest
-
-log = logging.getLogger(__name__)
 
 #: For so long after a rotation the same refresh request gets the same answer (CONTRACT section 4).
 HONEST_RETRY_WINDOW = timedelta(seconds=10)
@@ -243,8 +240,7 @@ class Validator(OAuth2Validator):
             or successor.refresh_token.revoked is not None
             or (request.scope and set(request.scope.split()) != set(successor.scope.split()))
         ):
-            services.revoke_family(family_id=family.pk)
-            log.warning("refresh token replayed: family %s of application %s ended", family.pk, row.application_id)
+            services.end_replayed_refresh_token(family=family)
             return False
         request.issued_at = row.revoked
         request.retried_scope = successor.scope

@@ -214,6 +214,8 @@ class AuthorizationView(BaseAuthorizationView):
         asked = self.authorization
         error = errors.AccessDeniedError(state=asked.state)
         recorder.record(asked.application.pk, Kind.DENIAL)
+        user = signed_in_user(self.request)
+        services.deny_consent(user=user, application=asked.application, asked_scopes=asked.scopes)
         if not asked.profile.denial_goes_home:
             return self._leave(self._error_address(error))
         self.request.session[DENIAL_NOTICE] = {

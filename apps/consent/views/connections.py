@@ -37,7 +37,7 @@ class ConnectionRemoveView(LoginRequiredMixin, View):
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         connection = self._connection(request)
-        end_connection(connection=connection, reason=EndReason.USER)
+        end_connection(connection=connection, reason=EndReason.USER, actor=signed_in_user(request))
         name = connection.application.name
         messages.success(request, _("%(name)s can no longer use your account.") % {"name": name})
         return redirect("connections")

@@ -53,13 +53,14 @@ class MembershipView(LoginRequiredMixin, View):
         form = MembershipForm(request.POST, scopes=self._scopes)
         if not form.is_valid():
             return self._show(form, status=400)
-        action = form.cleaned_data["action"]
+        action, user = form.cleaned_data["action"], signed_in_user(request)
         if action == "remove":
             return self._show(form, template="consent/membership_remove.html")
         if action == "confirm-remove":
-            end_connection(connection=self.connection, reason=EndReason.USER)
+            end_connection(connection=self.connection, reason=EndReason.USER, actor=user)
             return self._leave("removed")
-        is_changed = action == "save" and change_scopes(connection=self.connection, scopes=form.cleaned_data["scopes"])
+        scopes = form.cleaned_data["scopes"]
+        is_changed = action == "save" and change_scopes(connection=self.connection, scopes=scopes, actor=user)
         return self._leave("modified" if is_changed else "cancelled")
 
     @property
