@@ -45,7 +45,7 @@
         answer = tokenStatus === 200 ? await send() : { status: tokenStatus };
       }
       if (answer.status === 200) {
-        const time = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+        const time = new Date().toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
         say(status.dataset.saved.replace("{time}", time));
       } else if (answer.status === 401) {
         say(status.dataset.loggedOut);

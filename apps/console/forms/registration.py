@@ -32,9 +32,10 @@ def _text(label: Any, help_text: Any = "", **attributes: Any) -> TypedField:
     return TypedField(label=label, help_text=help_text, widget=forms.TextInput(attrs=attributes))
 
 
-def _address(label: Any, help_text: Any = "") -> TypedField:
-    attributes = {"placeholder": "https://", "inputmode": "url", "autocapitalize": "none", "spellcheck": "false"}
-    return TypedField(label=label, help_text=help_text, widget=forms.TextInput(attrs=attributes))
+def _address(label: Any, help_text: Any = "", *, required: bool = True) -> TypedField:
+    attributes = {"inputmode": "url", "autocapitalize": "none", "spellcheck": "false"}
+    widget = forms.TextInput(attrs=attributes)
+    return TypedField(label=label, help_text=help_text, required=required, widget=widget)
 
 
 class RegistrationForm(ScopesForm):
@@ -51,9 +52,9 @@ class RegistrationForm(ScopesForm):
             "invalid_choice": _("Choose one of these organisations."),
         },
     )
-    website_url = _address(_("Website"))
+    website_url = _address(_("Website"), _("Begins with https://."))
     privacy_policy_url = _address(_("Privacy policy"), _("People find a link to it where they are asked."))
-    terms_url = _address(_("Terms of service"))
+    terms_url = _address(_("Terms of service"), required=False)
     profile = TypedField(label=_("Profile"), widget=forms.RadioSelect)
     client_type = TypedField(label=_("Client type"), widget=forms.RadioSelect, initial=Application.CLIENT_CONFIDENTIAL)
     redirect_uris = TypedField(
