@@ -18,6 +18,7 @@ from apps.consent.views import (
 )
 from apps.members.views import CustomerView, DataPointsView
 from apps.organisations.views import BrandStylesView, LogoView
+from apps.tokens.notifications import NotificationsView
 from apps.tokens.views import (
     IntrospectTokenView,
     JwksView,
@@ -47,6 +48,8 @@ urlpatterns = [
     path("open_auth/revoke_token", RevokeTokenView.as_view()),
     path("open_auth/get_user_data/", DataPointsView.as_view(), name="data-points"),
     path("open_auth/get_user_data", DataPointsView.as_view()),
+    # the host's own backends
+    path("api/notifications", NotificationsView.as_view(), name="notifications"),
     # standard addresses
     path("oauth/revoke", RevokeTokenView.as_view(), name="revoke-token"),
     path("oauth/introspect", IntrospectTokenView.as_view(), name="introspect-token"),

@@ -47,7 +47,7 @@ class ClientEndpoint(OAuthLibMixin, View):
         if response.status_code >= 400:
             response.content = describe_body(response.content)
         if response.status_code == 401:
-            self._challenge(request, response)
+            self.challenge(request, response)
         return self._uncached(response)
 
     def read(self, request: HttpRequest) -> dict[str, str]:
@@ -57,7 +57,21 @@ class ClientEndpoint(OAuthLibMixin, View):
         """Answer the request, whose parameters have been read. May raise oauthlib's errors."""
         raise NotImplementedError
 
-    def _challenge(self, request: HttpRequest, response: HttpResponse) -> None:
+    def authenticated_client(self, request: HttpRequest) -> Application:
+        """Return the confidential, approved client that has authenticated itself. Raises oauthlib's errors."""
+        core = self.get_oauthlib_core()
+        uri, method, body, headers = core._extract_params(request)
+        oauth_request = Request(uri, method, body, headers)
+        if not core.server.request_validator.authenticate_client(oauth_request):
+            raise errors.InvalidClientError(request=oauth_request)
+        if oauth_request.client.is_public:
+            # RFC 7662 2.1: the endpoint must know who asks.
+            raise errors.InvalidClientError(request=oauth_request)
+        if not oauth_request.client.is_approved:
+            raise errors.UnauthorizedClientError(request=oauth_request)
+        return oauth_request.client
+
+    def challenge(self, request: HttpRequest, response: HttpResponse) -> None:
         """Offer Basic to a client that tried Basic (RFC 6749 5.2); oauthlib's own header is about Bearer."""
         del response["WWW-Authenticate"]
         if request.META.get("HTTP_AUTHORIZATION", "").lower().startswith("basic"):
@@ -122,24 +136,11 @@ class IntrospectTokenView(ClientEndpoint):
     parameters = ("token", "token_type_hint")
 
     def answer(self, request: HttpRequest) -> HttpResponse:
-        caller = self._authenticated_client(request)
+        caller = self.authenticated_client(request)
         token = request.oauth_parameters.get("token")  # type: ignore[attr-defined]
         if not token:
             raise errors.InvalidRequestError(description="Missing token parameter.")
         return JsonResponse(describe_token(token, caller=caller, host=host_of(request)))
-
-    def _authenticated_client(self, request: HttpRequest) -> Application:
-        core = self.get_oauthlib_core()
-        uri, method, body, headers = core._extract_params(request)
-        oauth_request = Request(uri, method, body, headers)
-        if not core.server.request_validator.authenticate_client(oauth_request):
-            raise errors.InvalidClientError(request=oauth_request)
-        if oauth_request.client.is_public:
-            # RFC 7662 2.1: the endpoint must know who asks.
-            raise errors.InvalidClientError(request=oauth_request)
-        if not oauth_request.client.is_approved:
-            raise errors.UnauthorizedClientError(request=oauth_request)
-        return oauth_request.client
 
 
 @method_decorator(csrf_exempt, name="dispatch")

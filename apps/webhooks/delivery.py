@@ -65,27 +65,9 @@ async def send(client: httpx.AsyncClient, destination: Destination, message: Mes
     status: int | None = None
     received = bytearray()
     failure = ""
-    request = client.build_request(
-        "POST",
-        destination.url,
-        content=message.body.encode(),
-        headers={
-            "Content-Type": "application/json",
-            "Accept": "*/*",
-            # What is compressed could be much longer than it looks.
-            "Accept-Encoding": "identity",
-            "User-Agent": "Countersign-Webhooks",
-            **headers_of(
-                notification_id=message.notification_id,
-                body=message.body,
-                api_key=destination.api_key,
-                signing_secrets=destination.signing_secrets,
-                at=started_at,
-            ),
-        },
-    )
     try:
         async with asyncio.timeout(TIMEOUT):
+            request = _build_request(client, destination, message, started_at)
             response = await client.send(request, stream=True)
             status = response.status_code
             try:
@@ -112,6 +94,30 @@ async def send(client: httpx.AsyncClient, destination: Destination, message: Mes
         failure=failure,
         # The database has no NUL in its texts.
         response_start=received.decode("utf-8", "replace").replace("\x00", "\ufffd"),
+    )
+
+
+def _build_request(
+    client: httpx.AsyncClient, destination: Destination, message: Message, at: datetime
+) -> httpx.Request:
+    return client.build_request(
+        "POST",
+        destination.url,
+        content=message.body.encode(),
+        headers={
+            "Content-Type": "application/json",
+            "Accept": "*/*",
+            # What is compressed could be much longer than it looks.
+            "Accept-Encoding": "identity",
+            "User-Agent": "Countersign-Webhooks",
+            **headers_of(
+                notification_id=message.notification_id,
+                body=message.body,
+                api_key=destination.api_key,
+                signing_secrets=destination.signing_secrets,
+                at=at,
+            ),
+        },
     )
 
 

@@ -1,0 +1,524 @@
+"""What is queued when, and what the worker makes of it, with real receivers."""
+
+import json
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.db import connection as database
+from django.db import transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
+from standardwebhooks.webhooks import Webhook
+
+from apps.connections.models import Connection, EndReason
+from apps.developers.models import Role, Status, TeamMember
+from apps.tokens.services import end_connection
+from apps.webhooks import delivery, outbox, tasks
+from apps.webhooks.models import (
+    Attempt,
+    Endpoint,
+    Failure,
+    KeyKind,
+    Notification,
+    NotificationType,
+    PauseReason,
+    State,
+)
+from apps.webhooks.services import pause, redeliver, remove_endpoint, resume, rotate_key, send_test, set_endpoint
+from tests.conftest import CALLBACK
+from tests.webhooks import receivers
+from tests.webhooks.receivers import Flood, respond
+
+COMMITTED = pytest.mark.django_db(transaction=True)
+METADATA = {"customer": "Åsa", "tags": ["a", "b"]}
+
+
+@pytest.fixture
+def link(make_user):
+    """Make a connection of a new user."""
+
+    def call(application, **fields):
+        user = make_user(f"{uuid.uuid4()}@example.com")
+        return Connection.objects.create(user=user, application=application.row, **fields)
+
+    return call
+
+
+def end(connection, reason=EndReason.USER):
+    return end_connection(connection=connection, reason=reason)
+
+
+# --- what is queued -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", [EndReason.USER, EndReason.ADMINISTRATOR])
+def test_end_by_user_or_administrator_is_told(application, listen, link, reason):
+    listen(application)
+    connection = link(application, partner_metadata=METADATA)
+
+    assert end(connection, reason)
+    assert not end(connection, reason)
+
+    notification = Notification.objects.get()
+    assert notification.state == State.QUEUED
+    assert json.loads(notification.body) == {
+        "notification_type": "oauth_authorization_revoke",
+        "receipthero_id": str(connection.pk),
+        "partner_metadata": METADATA,
+    }
+
+
+@pytest.mark.parametrize("metadata", [None, {}])
+def test_without_metadata_there_is_none_in_the_body(application, listen, link, metadata):
+    listen(application)
+    end(link(application, partner_metadata=metadata))
+
+    assert set(json.loads(Notification.objects.get().body)) == {"notification_type", "receipthero_id"}
+
+
+@pytest.mark.parametrize("reason", [EndReason.PARTNER, EndReason.APPLICATION])
+def test_end_by_the_partner_or_with_the_application_is_not_told(application, listen, link, reason):
+    listen(application)
+    end(link(application), reason)
+
+    assert not Notification.objects.exists()
+
+
+def test_application_without_an_endpoint_is_not_told(application, listen, link, make_application):
+    listen(make_application("customer"))
+    end(link(application))
+    set_endpoint(application=application.row, actor=None, url="https://partner.example/")
+    remove_endpoint(application=application.row, actor=None)
+    end(link(application))
+
+    assert not Notification.objects.exists()
+
+
+def test_metadata_that_came_after_the_caller_read_the_connection_is_told(application, listen, link):
+    listen(application)
+    connection = link(application)
+    Connection.objects.update(partner_metadata=METADATA)
+    end(connection)
+
+    assert json.loads(Notification.objects.get().body)["partner_metadata"] == METADATA
+
+
+def visible(table, condition="true"):
+    """How many rows another database connection sees."""
+    with database.copy().temporary_connection() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {table} WHERE {condition}")
+        return cursor.fetchone()[0]
+
+
+@COMMITTED
+def test_notification_and_job_are_there_with_the_commit(application, listen, link, empty_queue):
+    listen(application)
+    connection = link(application)
+    with transaction.atomic():
+        end(connection)
+        assert visible("webhooks_notification") == visible("procrastinate_jobs") == 0
+    assert visible("webhooks_notification") == visible("procrastinate_jobs", "queue_name = 'webhooks'") == 1
+
+
+@COMMITTED
+def test_what_is_rolled_back_is_never_told(application, listen, link, empty_queue, work):
+    receiver = listen(application)
+    connection = link(application)
+
+    def fail():
+        with transaction.atomic():
+            end(connection)
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        fail()
+
+    work()
+    assert visible("webhooks_notification") == visible("procrastinate_jobs") == 0
+    assert receiver.requests == []
+
+
+# --- what the worker delivers -------------------------------------------------------------------
+
+
+@COMMITTED
+def test_user_removes_the_connection_and_the_partner_hears_of_it(
+    application, listen, browser, exchange, partner, work, member
+):
+    import base64
+
+    receiver = listen(application)
+    state = base64.urlsafe_b64encode(json.dumps({"partner_metadata": METADATA}).encode()).decode()
+    assert exchange(application, browser.authorize(application, state=state)).status_code == 200
+    connection = Connection.objects.get()
+
+    query = {"receipthero_id": connection.pk, "redirect_uri": CALLBACK}
+    page = browser.client.get("/membership", query)
+    browser.client.post(page.wsgi_request.get_full_path(), {"decision": "remove", "confirmed": "yes"})
+    if Connection.objects.active().exists():
+        browser.client.post(f"/account/connections/{connection.pk}/remove/")
+    assert not Connection.objects.active().exists()
+    work()
+
+    [request] = receiver.requests
+    body = Webhook(receiver.keys[KeyKind.SIGNING_SECRET]).verify(request.body, request.headers)
+    assert body["notification_type"] == "oauth_authorization_revoke"
+    assert body["receipthero_id"] == str(connection.pk)
+    assert body["partner_metadata"] == METADATA
+    notification = Notification.objects.get()
+    assert (notification.state, notification.next_attempt_at) == (State.DELIVERED, None)
+    attempt = notification.attempts.get()
+    assert (attempt.status, attempt.failure, attempt.response_start) == (200, "", "thank you")
+
+
+@COMMITTED
+def test_failed_one_is_tried_again_with_the_same_id_and_bytes(application, listen, link, work, monkeypatch):
+    answers = iter([respond(500), receivers.hang_up])
+    receiver = listen(application, lambda connection: next(answers, respond())(connection))
+    end(link(application, partner_metadata=METADATA))
+
+    for tries in (1, 2):
+        work()
+        notification = Notification.objects.get()
+        assert (notification.state, notification.tries) == (State.QUEUED, tries)
+        assert timezone.now() < notification.next_attempt_at
+        assert Endpoint.objects.get().failing_since == Attempt.objects.earliest("pk").started_at
+        [job] = ProcrastinateJob.objects.filter(status="todo", task_name__endswith="deliver")
+        assert job.scheduled_at == notification.next_attempt_at
+        Notification.objects.update(next_attempt_at=timezone.now())
+        ProcrastinateJob.objects.filter(status="todo").update(scheduled_at=None)
+    work()
+
+    assert Notification.objects.get().state == State.DELIVERED
+    assert Endpoint.objects.get().failing_since is None
+    assert len(receiver.requests) == 3
+    assert len({request.body for request in receiver.requests}) == 1
+    assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
+    assert [failure for failure in Attempt.objects.order_by("pk").values_list("failure", flat=True)] == [
+        Failure.STATUS,
+        Failure.BROKEN_OFF,
+        "",
+    ]
+
+
+def test_it_is_tried_for_about_a_day():
+    delays = []
+    while (delay := outbox.retry_delay(len(delays) + 1)) is not None:
+        delays.append(delay)
+
+    assert delays == sorted(delays)
+    assert delays[0] < timedelta(seconds=10)
+    assert timedelta(hours=20) < sum(delays, timedelta()) < timedelta(hours=28)
+
+
+def test_delays_differ():
+    assert len({outbox.retry_delay(3) for _ in range(20)}) > 10
+
+
+@COMMITTED
+def test_after_the_last_try_it_has_failed(application, listen, link, work):
+    listen(application, respond(500))
+    end(link(application))
+    Notification.objects.update(tries=len(outbox.RETRY_DELAYS))
+    work()
+
+    notification = Notification.objects.get()
+    assert (notification.state, notification.next_attempt_at) == (State.FAILED, None)
+    assert not ProcrastinateJob.objects.filter(status="todo", task_name__endswith="deliver").exists()
+
+
+@COMMITTED
+def test_bad_receivers_do_not_hold_up_the_others(make_application, listen, link, work, monkeypatch):
+    """All at once, and each bad one with more to tell than one turn takes."""
+    monkeypatch.setattr(delivery, "TIMEOUT", 2.0)
+    bad = [receivers.hang, receivers.drip, receivers.drip_body, respond(500), receivers.break_off, receivers.hang_up]
+    bad += [respond(307, Location="http://127.0.0.1/"), Flood(), receivers.endless_head]
+    for behaviour in bad:
+        application = make_application("customer")
+        listen(application, behaviour)
+        for _ in range(7):
+            end(link(application))
+    good = [make_application("portal") for _ in range(3)]
+    servers = [listen(application) for application in good]
+    for application in good:
+        for _ in range(5):
+            end(link(application))
+
+    took = work()
+
+    delivered = Attempt.objects.filter(notification__application__in=[application.row for application in good])
+    assert [len(server.requests) for server in servers] == [5, 5, 5]
+    assert delivered.filter(failure="").count() == 15
+    first = Attempt.objects.earliest("started_at").started_at
+    last = delivered.latest("started_at")
+    assert last.started_at + timedelta(milliseconds=last.duration_ms) - first < timedelta(seconds=2)
+    assert took < 60
+
+
+@COMMITTED
+def test_slow_endpoint_takes_one_place_of_the_worker(make_application, listen, link, work, monkeypatch):
+    """Two places, one taken by the slow one however much there is to tell it; the others go through the second."""
+    monkeypatch.setattr(delivery, "TIMEOUT", 1.0)
+    slow, quick = make_application("customer"), make_application("portal")
+    listen(slow, receivers.hang)
+    for _ in range(12):
+        end(link(slow))
+    server = listen(quick)
+    for _ in range(4):
+        end(link(quick))
+
+    work(concurrency=2)
+
+    assert len(server.requests) == 4
+    first = Attempt.objects.earliest("started_at").started_at
+    last = Attempt.objects.filter(notification__application=quick.row).latest("started_at").started_at
+    assert last - first < timedelta(seconds=2)
+
+
+@COMMITTED
+def test_many_for_one_endpoint_are_all_delivered_once(application, listen, link, work):
+    receiver = listen(application)
+    ids = set()
+    for _ in range(120):
+        connection = link(application)
+        ids.add(str(connection.pk))
+        end(connection)
+    work()
+
+    assert len(receiver.requests) == 120
+    assert {request.json["receipthero_id"] for request in receiver.requests} == ids
+
+
+# --- pause ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def team(application, make_user):
+    return {
+        role: TeamMember.objects.create(application=application.row, user=make_user(f"{role}@example.com"), role=role)
+        for role in Role
+    }
+
+
+@COMMITTED
+def test_after_three_days_of_failing_it_is_paused_and_the_team_told(application, listen, link, work, team, mails):
+    listen(application, respond(500))
+    end(link(application))
+    Endpoint.objects.update(failing_since=timezone.now() - timedelta(days=3, seconds=1))
+    work()
+
+    endpoint = Endpoint.objects.get()
+    assert endpoint.pause_reason == PauseReason.FAILING
+    sent = mails()
+    assert sorted(message.to[0] for message in sent) == ["developer@example.com", "owner@example.com"]
+    assert sent[0].subject == f"We have paused the webhook of {application.row.name}"
+    assert f"/developer/apps/{application.row.pk}/webhook/" in sent[0].body
+    assert endpoint.url in sent[0].body
+    end(link(application))
+    work()
+    assert Attempt.objects.count() == 1
+    assert mails() == []
+
+
+@COMMITTED
+def test_two_days_are_not_enough(application, listen, link, work, team):
+    listen(application, respond(500))
+    end(link(application))
+    Endpoint.objects.update(failing_since=timezone.now() - timedelta(days=2, hours=23))
+    work()
+
+    assert not Endpoint.objects.get().is_paused
+    assert mail.outbox == []
+
+
+@COMMITTED
+def test_while_it_is_paused_all_waits_and_then_all_is_told(application, listen, link, work):
+    receiver = listen(application)
+    pause(application=application.row, actor=None)
+    for _ in range(3):
+        end(link(application))
+    work()
+    assert receiver.requests == []
+    assert set(Notification.objects.values_list("state", flat=True)) == {State.QUEUED}
+
+    resume(application=application.row, actor=None)
+    work()
+    assert len(receiver.requests) == 3
+
+
+@COMMITTED
+def test_test_message_is_sent_even_then_and_tried_once(application, listen, work):
+    receiver = listen(application, respond(500))
+    pause(application=application.row, actor=None)
+    send_test(application=application.row)
+    work()
+
+    [request] = receiver.requests
+    assert request.json == {"notification_type": "test", "receipthero_id": str(uuid.UUID(int=0))}
+    assert Notification.objects.get().state == State.FAILED
+    assert Endpoint.objects.get().failing_since is None
+
+
+@COMMITTED
+def test_it_is_sent_again_as_it_was(application, listen, link, work):
+    receiver = listen(application)
+    end(link(application))
+    work()
+    redeliver(application=application.row, notification_id=Notification.objects.get().pk)
+    work()
+
+    first, second = receiver.requests
+    assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
+    assert Attempt.objects.count() == 2
+    assert Notification.objects.get().state == State.DELIVERED
+
+
+@COMMITTED
+def test_new_url_and_new_keys_are_used_for_what_waits(application, listen, link, work, receive):
+    listen(application, respond(500))
+    end(link(application))
+    work()
+    elsewhere = receive()
+    set_endpoint(application=application.row, actor=None, url=elsewhere.url)
+    secret = rotate_key(application=application.row, actor=None, kind=KeyKind.SIGNING_SECRET, overlap=timedelta(0))
+    redeliver(application=application.row, notification_id=Notification.objects.get().pk)
+    work()
+
+    [request] = elsewhere.requests
+    assert Webhook(secret).verify(request.body, request.headers)
+
+
+# --- what is not told any more -----------------------------------------------------------------------
+
+
+def of_receipt(application, connection):
+    return Notification.objects.create(
+        application=application.row,
+        endpoint=application.row.webhook_endpoint,
+        connection_id=connection.pk,
+        notification_type=NotificationType.RECEIPT,
+        body="{}",
+    )
+
+
+def turn(application, job_id=1):
+    return outbox.start_turn(endpoint_id=application.row.webhook_endpoint.pk, job_id=job_id)
+
+
+def test_receipt_of_an_ended_connection_is_cancelled_and_its_end_is_told(application, listen, link):
+    listen(application)
+    connection = link(application)
+    receipt = of_receipt(application, connection)
+    end(connection)
+
+    [message] = turn(application).messages
+    assert json.loads(message.body)["notification_type"] == "oauth_authorization_revoke"
+    receipt.refresh_from_db()
+    assert (receipt.state, receipt.next_attempt_at) == (State.CANCELLED, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "types"), [(Status.SUSPENDED, ["oauth_authorization_revoke"]), (Status.DELETED, [])]
+)
+def test_application_that_may_nothing_learns_of_ends_at_most(application, listen, link, status, types):
+    listen(application)
+    of_receipt(application, link(application))
+    end(link(application))
+    application.row.status = status
+    application.row.save()
+
+    assert [json.loads(message.body)["notification_type"] for message in turn(application).messages] == types
+
+
+# --- turns ----------------------------------------------------------------------------------------
+
+
+def test_second_job_does_not_get_the_turn_and_the_same_job_does(application, listen, link):
+    """A job that was taken up again after a kill has its turn already."""
+    listen(application)
+    end(link(application))
+
+    assert turn(application, 1).messages
+    assert not turn(application, 2).messages
+    assert turn(application, 1).messages
+    Endpoint.objects.update(delivering_until=timezone.now() - timedelta(seconds=1))
+    assert turn(application, 2).messages
+
+
+def test_end_of_a_turn_looks_for_what_came_meanwhile(application, listen, link):
+    listen(application)
+    end(link(application))
+    messages = turn(application).messages
+    end(link(application))
+    assert not turn(application, 2).messages
+
+    Notification.objects.filter(pk=messages[0].notification_id).update(state=State.DELIVERED, next_attempt_at=None)
+    assert outbox.end_turn(endpoint_id=application.row.webhook_endpoint.pk) <= timezone.now()
+
+
+def test_later_try_is_planned_once(application, listen, link):
+    listen(application)
+    end(link(application))
+    later = timezone.now() + timedelta(hours=1)
+    Notification.objects.update(next_attempt_at=later)
+
+    assert turn(application, 1).wake_at == later
+    assert turn(application, 2).wake_at is None
+
+
+@COMMITTED
+def test_endpoint_whose_job_was_lost_is_found(application, listen, link, work):
+    receiver = listen(application)
+    end(link(application))
+    ProcrastinateJob.objects.all().delete()
+    assert outbox.forgotten_endpoints() == []
+
+    Notification.objects.update(next_attempt_at=timezone.now() - timedelta(minutes=2))
+    assert outbox.forgotten_endpoints() == [application.row.webhook_endpoint.pk]
+    tasks.wake_forgotten_endpoints.defer(timestamp=0)
+    work()
+    assert len(receiver.requests) == 1
+
+
+def test_paused_endpoint_is_not_forgotten_and_not_woken(application, listen, link):
+    listen(application)
+    end(link(application))
+    Notification.objects.update(next_attempt_at=timezone.now() - timedelta(minutes=2))
+    pause(application=application.row, actor=None)
+
+    assert outbox.forgotten_endpoints() == []
+
+
+# --- statements, and what is kept ---------------------------------------------------------------
+
+
+def test_statements_of_an_end_do_not_grow(application, listen, link):
+    listen(application)
+    counts = []
+    for _ in range(2):
+        connection = link(application)
+        with CaptureQueriesContext(database) as captured:
+            end(connection)
+        counts.append(len(captured))
+
+    assert counts[0] == counts[1] <= 16
+
+
+def test_old_notifications_go_with_their_attempts_and_ended_keys(application, listen, link):
+    listen(application)
+    for _ in range(2):
+        end(link(application))
+    old, new = Notification.objects.all()
+    Notification.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=31))
+    Attempt.objects.create(notification=old, started_at=timezone.now(), duration_ms=1)
+    rotate_key(application=application.row, actor=None, kind=KeyKind.API_KEY)
+    endpoint = Endpoint.objects.get()
+    endpoint.keys.filter(ends_at__isnull=False).update(ends_at=timezone.now() - timedelta(seconds=1))
+
+    assert tasks.delete_old_notifications(0) == 1
+    assert list(Notification.objects.all()) == [new]
+    assert not Attempt.objects.exists()
+    assert endpoint.keys.count() == 2

@@ -1,0 +1,195 @@
+"""Setting up a webhook: URL, keys, pause."""
+
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from apps.developers.errors import RefusedError
+from apps.developers.models import HistoryEntry, Status
+from apps.webhooks import services
+from apps.webhooks.keys import open_key
+from apps.webhooks.models import Endpoint, EndpointKey, KeyKind, Notification, State
+from apps.webhooks.outbox import start_turn
+from apps.webhooks.services import (
+    end_previous_key,
+    mark_of,
+    pause,
+    redeliver,
+    remove_endpoint,
+    resume,
+    rotate_key,
+    send_test,
+    set_endpoint,
+)
+
+URL = "https://partner.example/hooks"
+KINDS = pytest.mark.parametrize("kind", KeyKind)
+
+
+@pytest.fixture
+def row(application):
+    return application.row
+
+
+@pytest.fixture
+def keys(row):
+    return set_endpoint(application=row, actor=None, url=URL)
+
+
+def history(row):
+    return list(HistoryEntry.objects.filter(application=row).values_list("kind", "details").order_by("pk"))
+
+
+def destination(row):
+    """What the next delivery would use."""
+    send_test(application=row)
+    turn = start_turn(endpoint_id=row.webhook_endpoint.pk, job_id=1)
+    Notification.objects.all().delete()
+    return turn.destination
+
+
+def test_first_url_makes_the_keys_and_shows_them_once(row):
+    made = set_endpoint(application=row, actor=None, url=URL)
+
+    assert made[KeyKind.API_KEY].startswith("cswk_")
+    assert made[KeyKind.SIGNING_SECRET].startswith("whsec_")
+    assert set_endpoint(application=row, actor=None, url=URL + "/new") == {}
+    row.refresh_from_db()
+    assert row.webhook_endpoint.url == URL + "/new"
+    assert [kind for kind, _ in history(row)] == ["webhook_changed", "webhook_changed"]
+
+
+def test_same_url_again_is_no_change(row, keys):
+    set_endpoint(application=row, actor=None, url=URL)
+
+    assert len(history(row)) == 1
+
+
+def test_bad_url_changes_nothing(row):
+    with pytest.raises(ValidationError):
+        set_endpoint(application=row, actor=None, url="https://10.0.0.1/")
+
+    assert not Endpoint.objects.exists()
+
+
+def test_keys_are_kept_encrypted(row, keys):
+    for kept in EndpointKey.objects.all():
+        value = keys[KeyKind(kept.kind)]
+        assert open_key(kept) == value
+        assert value.encode() not in bytes(kept.encrypted_value)
+        assert value.rstrip("=").endswith(kept.hint)
+        assert len(kept.hint) <= 4
+    assert not any(value in str(history(row)) for value in keys.values())
+
+
+def test_signing_secrets_of_both_are_used_while_they_change(row, keys):
+    new = rotate_key(application=row, actor=None, kind=KeyKind.SIGNING_SECRET)
+
+    assert destination(row).signing_secrets == (new, keys[KeyKind.SIGNING_SECRET])
+
+
+def test_old_api_key_is_sent_until_its_end(row, keys):
+    """Only one can be sent, and the receiver has to learn the new one first."""
+    new = rotate_key(application=row, actor=None, kind=KeyKind.API_KEY, overlap=timedelta(hours=1))
+
+    assert destination(row).api_key == keys[KeyKind.API_KEY]
+    EndpointKey.objects.filter(ends_at__isnull=False).update(ends_at=timezone.now())
+    Endpoint.objects.update(delivering_until=None)
+    assert destination(row).api_key == new
+
+
+@KINDS
+def test_previous_key_can_be_ended_at_once(row, keys, kind):
+    new = rotate_key(application=row, actor=None, kind=kind)
+
+    assert end_previous_key(application=row, actor=None, kind=kind)
+    assert not end_previous_key(application=row, actor=None, kind=kind)
+    found = destination(row)
+    assert found.api_key == new if kind == KeyKind.API_KEY else found.signing_secrets == (new,)
+
+
+@KINDS
+def test_without_overlap_the_old_key_is_gone(row, keys, kind):
+    rotate_key(application=row, actor=None, kind=kind, overlap=timedelta(0))
+
+    assert EndpointKey.objects.filter(kind=kind).count() == 1
+
+
+def test_third_key_ends_the_first(row, keys):
+    second = rotate_key(application=row, actor=None, kind=KeyKind.SIGNING_SECRET)
+    third = rotate_key(application=row, actor=None, kind=KeyKind.SIGNING_SECRET)
+
+    assert destination(row).signing_secrets == (third, second)
+
+
+def test_form_that_is_sent_twice_makes_one_key(row, keys):
+    mark = mark_of(EndpointKey.objects.get(kind=KeyKind.API_KEY))
+    rotate_key(application=row, actor=None, kind=KeyKind.API_KEY, seen=mark)
+
+    with pytest.raises(RefusedError):
+        rotate_key(application=row, actor=None, kind=KeyKind.API_KEY, seen=mark)
+
+
+@pytest.mark.parametrize("overlap", [timedelta(seconds=-1), timedelta(days=8)])
+def test_overlap_has_a_limit(row, keys, overlap):
+    with pytest.raises(RefusedError):
+        rotate_key(application=row, actor=None, kind=KeyKind.API_KEY, overlap=overlap)
+
+
+def test_removed_endpoint_has_no_keys_and_what_waits_is_cancelled(row, keys):
+    send_test(application=row)
+
+    assert remove_endpoint(application=row, actor=None)
+    assert not remove_endpoint(application=row, actor=None)
+    assert not EndpointKey.objects.exists()
+    assert Notification.objects.get().state == State.CANCELLED
+    for service in (pause, resume, send_test):
+        with pytest.raises(RefusedError):
+            service(application=row, **({} if service is send_test else {"actor": None}))
+
+
+def test_endpoint_that_is_set_again_has_new_keys(row, keys):
+    remove_endpoint(application=row, actor=None)
+    again = set_endpoint(application=row, actor=None, url=URL)
+
+    assert set(again) == set(KeyKind)
+    assert not set(again.values()) & set(keys.values())
+
+
+def test_deleted_application_sets_none(row):
+    row.status = Status.DELETED
+    row.save()
+
+    with pytest.raises(RefusedError):
+        set_endpoint(application=row, actor=None, url=URL)
+
+
+def test_pause_and_resume_are_on_record(row, keys):
+    assert pause(application=row, actor=None)
+    assert not pause(application=row, actor=None)
+    assert resume(application=row, actor=None)
+    assert not resume(application=row, actor=None)
+
+    assert [details for _, details in history(row)[1:]] == [{"paused": True}, {"paused": False}]
+
+
+def test_one_test_message_at_a_time(row, keys):
+    send_test(application=row)
+
+    with pytest.raises(RefusedError):
+        send_test(application=row)
+
+
+def test_notification_of_another_application_is_not_sent_again(row, keys, make_application):
+    other = make_application("customer").row
+    set_endpoint(application=other, actor=None, url=URL)
+    notification = send_test(application=other)
+
+    with pytest.raises(RefusedError):
+        redeliver(application=row, notification_id=notification.pk)
+
+
+def test_overlap_is_a_day_unless_something_else_is_chosen():
+    assert timedelta(days=1) == services.DEFAULT_OVERLAP
