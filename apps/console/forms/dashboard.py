@@ -78,7 +78,7 @@ class BrandingForm(forms.Form):
 
 class LogoForm(forms.Form):
     logo = LogoField(
-        label=_("Logo"),
+        label=_("New logo"),
         widget=forms.FileInput,
         help_text=_("PNG, JPEG or WebP, at most 1 MB and 2 000 pixels a side. We keep the square in its middle."),
         error_messages={"required": _("Choose a picture first.")},
@@ -90,7 +90,7 @@ class RedirectsForm(forms.Form):
 
     redirect_uris = forms.CharField(
         label=_("Redirect URLs"),
-        required=False,
+        error_messages={"required": _("Give at least one redirect URL.")},
         max_length=50_000,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "autocapitalize": "off", "wrap": "off"}),
         help_text=_(

@@ -34,7 +34,7 @@ class DeleteView(TeamView):
             request,
             _("%(name)s is deleted. Its connections are being ended.") % {"name": self.application.name},
         )
-        return redirect("home")
+        return redirect("developer:applications")
 
     def _show(self, form: DeletionForm, *, status: int = 200) -> HttpResponse:
         return render(self.request, "console/delete.html", self.get_context_data(form=form), status=status)

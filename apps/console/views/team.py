@@ -123,7 +123,7 @@ class MemberRemoveView(MembersPage):
             return self._ask(leaver, refusal=refusal.message, status=409)
         if leaver.user_id == self.user.pk:
             messages.success(request, _("You have left the team of %(name)s.") % {"name": self.application.name})
-            return redirect("home")
+            return redirect("developer:applications")
         return self.done(_("%(member)s is no longer on the team.") % {"member": leaver.user})
 
     def _find(self, member_id: int) -> TeamMember:
