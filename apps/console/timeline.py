@@ -175,6 +175,7 @@ SENTENCES: dict[HistoryKind, Callable[[HistoryEntry], str]] = {
     HistoryKind.MEMBER_INVITED: _with_details(gettext_lazy("%(email)s was invited to the team as %(role)s.")),
     HistoryKind.INVITATION_CANCELLED: _with_details(gettext_lazy("The invitation of %(email)s was cancelled.")),
     HistoryKind.MEMBER_JOINED: _with_details(gettext_lazy("Joined the team as %(role)s.")),
+    HistoryKind.MEMBER_ADDED: _with_details(gettext_lazy("%(member)s was put on the team as %(role)s.")),
     HistoryKind.MEMBER_LEFT: _say_member_left,
     HistoryKind.ROLE_CHANGED: _with_details(gettext_lazy("%(member)s is now %(role)s, and was %(old_role)s.")),
     HistoryKind.OWNERSHIP_TRANSFERRED: _with_details(gettext_lazy("Ownership went to %(member)s.")),

@@ -87,6 +87,12 @@ def member_joined(application: Application, *, member: TeamMember) -> None:
     _to_team(application, "member_joined", actor=member.user, member=member)
 
 
+def member_added(application: Application, *, member: TeamMember, actor: User | None) -> None:
+    """To all of the team, the new member too: nobody of them has asked for it."""
+    added = _name_of(member.user, application)
+    _to_team(application, "member_added", actor=actor, is_for_actor_too=True, member=member, added=added)
+
+
 def member_removed(application: Application, *, user: User, actor: User) -> None:
     """To the one who was taken off the team."""
     if user.is_active:

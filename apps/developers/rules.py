@@ -29,6 +29,8 @@ MAX_PAGE_URL_LENGTH = 200
 MOST_UNAPPROVED_APPLICATIONS = 10
 #: The profiles whose applications are for nothing without a scope.
 PROFILES_WITH_SCOPES = frozenset({Profile.CONNECTION, Profile.PORTAL})
+#: What was there when users agreed, and must be there for them to read later.
+_LASTING_PAGES = frozenset({"website_url", "privacy_policy_url"})
 
 
 class _Findings:
@@ -60,11 +62,15 @@ def check_application(
     is_trusted: bool = False,
     description: str = "",
     reasons: Mapping[str, str] | None = None,
+    website_url: str = "",
+    privacy_policy_url: str = "",
+    terms_url: str = "",
 ) -> None:
-    """Check what an administrator makes an application of: description and reasons only if there are any.
+    """Check what an administrator makes an application of: description, reasons and pages only if there are any.
 
     Raises ValidationError with the messages of each field that is wrong: `name`, `profile`, `redirect_uris`,
-    `scopes`, `client_type`, `is_trusted`, `description`, and `reason_field(scope)` of each wrong reason.
+    `scopes`, `client_type`, `is_trusted`, `description`, `website_url`, `privacy_policy_url`, `terms_url`, and
+    `reason_field(scope)` of each wrong reason.
     """
     findings = _Findings()
     _check_basics(findings, name, profile, redirect_uris, scopes, client_type)
@@ -75,6 +81,7 @@ def check_application(
     for scope, reason in (reasons or {}).items():
         if reason:
             findings.check(reason_field(scope), check_reason, reason)
+    _check_pages(findings, website_url, privacy_policy_url, terms_url)
     findings.report()
 
 
@@ -120,14 +127,24 @@ def check_version(*, profile: str, description: str, scopes: Sequence[str], reas
     findings.report()
 
 
-def check_branding(*, name: str, website_url: str, privacy_policy_url: str, terms_url: str, brand_colour: str) -> None:
-    """Check what users see of an application. Raises ValidationError by field."""
+def check_branding(
+    *,
+    name: str,
+    website_url: str,
+    privacy_policy_url: str,
+    terms_url: str,
+    brand_colour: str,
+    emptied: Iterable[str] = (),
+) -> None:
+    """Check what users see of an application. Raises ValidationError by field.
+
+    `emptied` are the fields that had something and have nothing now.
+    """
     findings = _Findings()
     findings.check("name", check_name, name)
-    pages = {"website_url": website_url, "privacy_policy_url": privacy_policy_url, "terms_url": terms_url}
-    for field, url in pages.items():
-        if url:
-            findings.check(field, check_page_url, url)
+    for field in _LASTING_PAGES.intersection(emptied):
+        findings.check(field, check_page_url, "")
+    _check_pages(findings, website_url, privacy_policy_url, terms_url)
     if brand_colour:
         findings.check("brand_colour", hex_colour, brand_colour)
     findings.report()
@@ -149,6 +166,13 @@ def _check_basics(
         findings.check("redirect_uris", check_redirect_uris, redirect_uris, profile, is_public)
     else:
         findings.check("profile", check_profile, profile)
+
+
+def _check_pages(findings: _Findings, website_url: str, privacy_policy_url: str, terms_url: str) -> None:
+    pages = {"website_url": website_url, "privacy_policy_url": privacy_policy_url, "terms_url": terms_url}
+    for field, url in pages.items():
+        if url:
+            findings.check(field, check_page_url, url)
 
 
 def _check_version(findings: _Findings, description: str, scopes: Sequence[str], reasons: Mapping[str, str]) -> None:
@@ -281,6 +305,8 @@ def check_page_url(url: str) -> None:
 
     The host is written as it is asked for, so that reviewers and users are not shown one that only looks like another.
     """
+    if not url:
+        raise ValidationError(_("Give the address of the page."))
     if len(url) > MAX_PAGE_URL_LENGTH:
         raise ValidationError(
             _("Use at most %(limit)s characters (you wrote %(length)s)."),

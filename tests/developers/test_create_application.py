@@ -110,13 +110,19 @@ def test_the_application_works(create, browser, exchange):
     ("arguments", "reason"),
     [
         (["--organisation", "nowhere"], "no organisation 'nowhere'; there are: receipts"),
-        (["--redirect-uri", "http://evil.example/"], "redirect uris: .*must start with https"),
-        (["--scope", "person.full_name"], "scopes: Not a scope of this profile"),
+        (["--redirect-uri", "http://evil.example/"], "--redirect-uri: .*must start with https"),
+        (["--scope", "person.full_name"], "--scope: Not a scope of this profile"),
         (["--reason", "receipt:read"], "SCOPE=TEXT"),
         (["--reason", "person.roles=Because."], "does not ask for person.roles"),
         (["--optional-scope", "introspect"], "does not ask for introspect"),
         (["--owner", "nobody@example.com"], "nobody has an account"),
-        (["--website", "not a url"], "website url: Enter a valid URL"),
+        (["--website", "not a url"], "--website: “not a url” is not the address"),
+        (["--privacy-policy", "http://plain.example/"], "--privacy-policy: Use an address that starts with https"),
+        (["--terms", "https://user@partner.example/"], "--terms: The address must not have a user name"),
+        (["--description", "word " * 126], r"--description: Use at least 127 words \(you wrote 126\)\."),
+        (["--description", "word " * 512], r"--description: Use at most 511 words \(you wrote 512\)\."),
+        (["--reason", "receipt:read=Because."], "--reason receipt:read: Say why in 10 to 280 characters"),
+        (["--public", "--trusted", "--redirect-uri", "com.example.app:/cb"], "--trusted: A public client can be"),
         (["--description", "caf\udce9"], "--description is not UTF-8"),
     ],
 )
@@ -126,6 +132,24 @@ def test_what_is_wrong_is_told_in_one_line_and_nothing_is_made(create, arguments
 
     assert "\n" not in str(refusal.value)
     assert not Application.objects.exists()
+
+
+def test_everything_that_is_wrong_is_told_at_once(create):
+    with pytest.raises(CommandError) as refusal:
+        create("--description", "Short.", "--reason", "receipt:read=Because.", redirect_uri="http://evil.example/")
+
+    for option in ("--description: ", "--reason receipt:read: ", "--redirect-uri: "):
+        assert option in str(refusal.value)
+
+
+def test_description_and_reasons_that_follow_the_rules_are_kept_and_wait_for_the_review(create, member):
+    create("--description", "word " * 127, "--reason", "receipt:read=To sort them.", "--owner", member.email)
+
+    row = Application.objects.get()
+    submission = row.submissions.get()
+    assert row.description == submission.description == " ".join(["word"] * 127)
+    assert {entry["scope"]: entry["reason"] for entry in submission.scopes}["receipt:read"] == "To sort them."
+    assert [(place.user, place.role) for place in row.team.all()] == [(member, "owner")]
 
 
 def test_unknown_profile_is_told_with_those_there_are(create):

@@ -97,6 +97,7 @@ class HistoryKind(models.TextChoices):
     MEMBER_INVITED = "member_invited", _("Invitation sent")
     INVITATION_CANCELLED = "invitation_cancelled", _("Invitation cancelled")
     MEMBER_JOINED = "member_joined", _("Joined the team")
+    MEMBER_ADDED = "member_added", _("Added to the team")
     MEMBER_LEFT = "member_left", _("Left the team")
     ROLE_CHANGED = "role_changed", _("Role changed")
     OWNERSHIP_TRANSFERRED = "ownership_transferred", _("Ownership transferred")

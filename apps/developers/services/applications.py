@@ -148,7 +148,8 @@ def create_application(
 
     Raises ValidationError by field for what `rules.check_application` or the model refuses.
     """
-    redirect_uris, scopes, reasons = _unique(redirect_uris), _unique(scopes), reasons or {}
+    redirect_uris, scopes, description = _unique(redirect_uris), _unique(scopes), rules.clean_text(description)
+    reasons = {scope: rules.clean_text(reason) for scope, reason in (reasons or {}).items()}
     rules.check_application(
         name=name,
         profile=profile,
@@ -158,6 +159,9 @@ def create_application(
         is_trusted=is_trusted,
         description=description,
         reasons=reasons,
+        website_url=website_url,
+        privacy_policy_url=privacy_policy_url,
+        terms_url=terms_url,
     )
     secret = client_secret or generate_client_secret()
     application = Application(
@@ -219,8 +223,12 @@ def change_branding(
         "terms_url": terms_url,
         "brand_colour": brand_colour.lower(),
     }
-    rules.check_branding(**given)
     changed = [field for field, value in given.items() if getattr(row, field) != value]
+    # What was there before there were rules may stay.
+    rules.check_branding(
+        **{field: value if field in {"name", *changed} else "" for field, value in given.items()},
+        emptied=[field for field in changed if not given[field]],
+    )
     for field in changed:
         setattr(row, field, given[field])
         setattr(application, field, given[field])

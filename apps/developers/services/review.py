@@ -94,21 +94,13 @@ def change_version(
 ) -> bool:
     """Write another version to the application, past the review, as only administrators may; says whether it differs.
 
-    What waits for a review is replaced, so that no reviewer approves what they have not seen: by this version if
-    nothing was live, else by itself without the scopes that are taken away here.
+    Neither description nor reasons are needed; what is given of them follows the rules. What waits for a review is
+    replaced, so that no reviewer approves what they have not seen: by this version if nothing was live, else by itself
+    without the scopes that are taken away here.
     Raises ValidationError like `rules.check_application`, RefusedError.
     """
     row = _lock(application)
     scopes, description = in_catalogue_order(scopes), rules.clean_text(description)
-    rules.check_application(
-        name=row.name,
-        profile=row.profile,
-        redirect_uris=row.redirect_uri_list,
-        scopes=scopes,
-        client_type=row.client_type,
-        description=description,
-        reasons=reasons,
-    )
     before = live_scopes(row)
     version = [
         SubmittedScope(
@@ -116,9 +108,19 @@ def change_version(
         )
         for scope in scopes
     ]
-    is_described_anew = description != row.description
+    is_described_anew = description != rules.clean_text(row.description)
     if version == before and not is_described_anew:
         return False
+    rules.check_application(
+        name=row.name,
+        profile=row.profile,
+        redirect_uris=row.redirect_uri_list,
+        scopes=scopes,
+        client_type=row.client_type,
+        # What was there before there were rules may stay.
+        description=description if is_described_anew else "",
+        reasons={entry["scope"]: entry["reason"] for entry in version if entry not in before},
+    )
     removed = [scope for scope in row.scopes if scope not in scopes]
     note(
         row,

@@ -79,6 +79,23 @@ def accept_invitation(*, invitation: Invitation, user: User) -> TeamMember:
 
 
 @transaction.atomic
+def add_member(*, application: Application, actor: User | None, user: User, role: str) -> TeamMember:
+    """Put `user` on the team without an invitation, as only administrators may.
+
+    Raises ValidationError for the role, RefusedError for somebody who is on the team already.
+    """
+    if role not in Role.values:
+        raise ValidationError(_("Choose a role."))
+    row = _lock(application)
+    member, is_new = TeamMember.objects.get_or_create(application=row, user=user, defaults={"role": role})
+    if not is_new:
+        raise RefusedError(_("%(email)s is on the team already.") % {"email": user.email})
+    note(row, HistoryKind.MEMBER_ADDED, actor=actor, member=str(user), role=role)
+    mails.member_added(row, member=member, actor=actor)
+    return member
+
+
+@transaction.atomic
 def change_role(*, member: TeamMember, actor: User, role: str) -> bool:
     """Give a member another role; says whether it is another. Raises LastOwnerError, ValidationError."""
     if role not in Role.values:

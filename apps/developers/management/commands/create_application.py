@@ -1,8 +1,10 @@
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 
 from apps.accounts.models import User
+from apps.developers import rules
 from apps.developers.models import Application, Profile
 from apps.developers.scopes import BY_PROFILE
 from apps.developers.services.applications import create_application
@@ -11,6 +13,20 @@ from apps.organisations.management.base import (
     add_organisation_argument,
     find_organisation,
 )
+
+#: The option that each field of a refusal is about.
+_OPTIONS = {
+    "name": "--name",
+    "profile": "--profile",
+    "redirect_uris": "--redirect-uri",
+    "scopes": "--scope",
+    "client_type": "--public",
+    "is_trusted": "--trusted",
+    "description": "--description",
+    "website_url": "--website",
+    "privacy_policy_url": "--privacy-policy",
+    "terms_url": "--terms",
+}
 
 
 class Command(AnsweringCommand):
@@ -46,23 +62,26 @@ class Command(AnsweringCommand):
         scopes = options["scope"]
         if not scopes and options["profile"] == Profile.CONNECTION:
             scopes = [scope.name for scope in BY_PROFILE[Profile.CONNECTION]]
-        application, client_secret = create_application(
-            name=options["name"],
-            profile=options["profile"],
-            organisation=find_organisation(options["organisation"]),
-            redirect_uris=options["redirect_uri"],
-            scopes=scopes,
-            client_type=Application.CLIENT_PUBLIC if options["public"] else Application.CLIENT_CONFIDENTIAL,
-            is_trusted=options["trusted"],
-            is_approved=options["approve"],
-            reasons=_read_reasons(options["reason"], scopes),
-            optional_scopes=_check_among(options["optional_scope"], scopes, "--optional-scope"),
-            description=options["description"],
-            website_url=options["website"],
-            privacy_policy_url=options["privacy_policy"],
-            terms_url=options["terms"],
-            owner=_find_owner(options["owner"]),
-        )
+        try:
+            application, client_secret = create_application(
+                name=options["name"],
+                profile=options["profile"],
+                organisation=find_organisation(options["organisation"]),
+                redirect_uris=options["redirect_uri"],
+                scopes=scopes,
+                client_type=Application.CLIENT_PUBLIC if options["public"] else Application.CLIENT_CONFIDENTIAL,
+                is_trusted=options["trusted"],
+                is_approved=options["approve"],
+                reasons=_read_reasons(options["reason"], scopes),
+                optional_scopes=_check_among(options["optional_scope"], scopes, "--optional-scope"),
+                description=options["description"],
+                website_url=options["website"],
+                privacy_policy_url=options["privacy_policy"],
+                terms_url=options["terms"],
+                owner=_find_owner(options["owner"]),
+            )
+        except ValidationError as error:
+            raise CommandError(_by_option(error, scopes)) from error
         self.answer(
             {
                 "client_id": application.client_id,
@@ -78,6 +97,16 @@ class Command(AnsweringCommand):
             },
             as_json=options["json"],
         )
+
+
+def _by_option(error: ValidationError, scopes: list[str]) -> str:
+    """Return all that is wrong in one line, each with the option that it is about."""
+    options = {**_OPTIONS, **{rules.reason_field(scope): f"--reason {scope}" for scope in scopes}}
+    return " ".join(
+        f"{options[field]}: {message}" if field in options else message
+        for field, messages in error.message_dict.items()
+        for message in messages
+    )
 
 
 def _read_reasons(pairs: list[str], scopes: list[str]) -> dict[str, str]:
