@@ -159,7 +159,8 @@ def test_draft_of_a_version_is_kept_by_application_and_person(live, owner, join)
     address = f"/developer/apps/{live.pk}/version/"
     client = client_of(owner)
 
-    assert client.post(f"{address}draft", {"description": "Other words.", "scopes": ["receipt:read"]}).status_code == 200
+    typed = {"description": "Other words.", "scopes": ["receipt:read"]}
+    assert client.post(f"{address}draft", typed).status_code == 200
 
     page = client.get(address).content.decode()
     assert "Other words." in page

@@ -205,6 +205,8 @@ def test_shorter_or_longer_description_is_refused(add, count, message):
         ({"description": "\x00" + words(127)}, "description"),
         ({"scopes": None}, "scopes"),
         ({"scopes": ["receipt:burn"]}, "scopes"),
+        ({"scopes": ["introspect"], "reason-introspect": "To see all there is."}, "scopes"),
+        ({"scopes": ["receipt:write", "introspect"], "profile": "service"}, "scopes"),
         ({"reason-receipt:write": ""}, "reason-receipt:write"),
         ({"reason-receipt:write": "too short"}, "reason-receipt:write"),
         ({"reason-receipt:write": "r" * 281}, "reason-receipt:write"),

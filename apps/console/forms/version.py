@@ -141,9 +141,11 @@ class ScopesForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.profiles = tuple(profiles)
         known = [(scope.name, scope.label) for profile in self.profiles for scope in BY_PROFILE[profile]]
+        #: Those that have a tick and a reason here, in the order of the page.
+        self.known_scopes = [name for name, _label in known]
         self.fields["scopes"] = forms.MultipleChoiceField(label=_("Scopes"), required=False, choices=known)
         self.fields["optional"] = forms.MultipleChoiceField(required=False, choices=known)
-        for name, _label in known:
+        for name in self.known_scopes:
             self.fields[rules.reason_field(name)] = TypedField(
                 label=_("Why do you need this?"),
                 strip=False,
@@ -171,7 +173,7 @@ class ScopesForm(forms.Form):
         return list(dict.fromkeys(self.values_of("scopes")))
 
     def reasons(self, scopes: Iterable[str]) -> dict[str, str]:
-        return {scope: self.text_of(rules.reason_field(scope)) for scope in scopes if scope in ALL}
+        return {scope: self.text_of(rules.reason_field(scope)) for scope in scopes if scope in self.known_scopes}
 
     @property
     def optional_scopes(self) -> list[str]:
@@ -182,7 +184,7 @@ class ScopesForm(forms.Form):
         reasons = self.reasons(self.ticked)
         return [
             SubmittedScope(scope=scope, reason=reasons[scope], is_optional=scope in self.optional_scopes)
-            for scope in ALL
+            for scope in self.known_scopes
             if scope in self.ticked
         ]
 
@@ -226,7 +228,7 @@ class ScopesForm(forms.Form):
         if self.chosen_profile not in self.profiles:
             return []
         own = {scope.name for scope in BY_PROFILE[self.chosen_profile]}
-        return [scope for scope in self.ticked if scope in ALL and scope not in own]
+        return [scope for scope in self.ticked if scope in self.known_scopes and scope not in own]
 
     @property
     def words(self) -> WordCount:

@@ -1,0 +1,306 @@
+"""Description and scopes of a registered application: the draft against what is live (CONTRACT section 9)."""
+
+import html
+import re
+
+import pytest
+from django.test import Client
+
+from apps.developers.models import Application, Draft, Outcome, Role, Status
+from apps.developers.services import review
+from tests.developers.conftest import DESCRIPTION, waiting
+
+OTHER_DESCRIPTION = "other " * 130
+WRITE = {"scopes": ["receipt:write"], "reason-receipt:write": "We send receipts."}
+BOTH = {
+    "scopes": ["receipt:write", "receipt:read"],
+    "reason-receipt:write": "We send receipts.",
+    "reason-receipt:read": "We show receipts.",
+}
+
+
+def client_of(user) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def team(owner) -> Client:
+    """The owner's browser."""
+    return client_of(owner)
+
+
+def address_of(application: Application, action: str = "") -> str:
+    return f"/developer/apps/{application.pk}/version/{action}"
+
+
+def page_of(client: Client, application: Application) -> str:
+    response = client.get(address_of(application))
+    assert response.status_code == 200
+    return html.unescape(response.content.decode())
+
+
+def differences(page: str) -> list[str]:
+    shown = re.search(r'<ul class="differences".*?</ul>', page, re.DOTALL)[0]
+    return [item.strip() for item in re.findall(r"<li[^>]*>(.*?)</li>", shown, re.DOTALL)]
+
+
+def typed_description(page: str) -> str:
+    return re.search(r"<textarea id=\"id_description\"[^>]*>\s*(.*?)</textarea>", page, re.DOTALL)[1].strip()
+
+
+def is_ticked(page: str, scope: str) -> bool:
+    return bool(re.search(rf'id="id_scope-{scope}"[^>]*checked', page))
+
+
+# --- what the page begins with ------------------------------------------------------------------------
+
+
+def test_page_begins_with_the_live_version(team, live):
+    page = page_of(team, live)
+
+    assert typed_description(page) == DESCRIPTION
+    assert is_ticked(page, "receipt:write")
+    assert not is_ticked(page, "receipt:read")
+    assert "We send receipts." in page
+    assert differences(page) == ["Nothing is different from what is live, so nothing would have to be reviewed."]
+
+
+def test_page_begins_with_what_waits(team, live, submit):
+    submit(live, description=OTHER_DESCRIPTION)
+
+    page = page_of(team, live)
+
+    assert "Version 2 waits for the review" in page
+    assert typed_description(page) == OTHER_DESCRIPTION.strip()
+    assert differences(page) == ["The description is another: it waits for the review."]
+
+
+def test_page_begins_with_the_version_that_changes_were_asked_for(team, live, submit, reviewer):
+    submit(live, description=OTHER_DESCRIPTION)
+    review.request_changes(submission=waiting(live), actor=reviewer, reason="Say <b>why</b>.")
+
+    page = team.get(address_of(live)).content.decode()
+
+    assert typed_description(page) == OTHER_DESCRIPTION.strip()
+    assert "The reviewers asked for changes to version 2" in page
+    assert "Say &lt;b&gt;why&lt;/b&gt;." in page
+
+
+def test_page_begins_with_the_live_version_again_after_a_rejection(team, live, submit, reviewer):
+    submit(live, description=OTHER_DESCRIPTION)
+    review.reject_submission(submission=waiting(live), actor=reviewer, reason="No.")
+
+    assert typed_description(page_of(team, live)) == DESCRIPTION
+
+
+def test_draft_comes_before_all_of_them(team, live, submit):
+    submit(live, description=OTHER_DESCRIPTION)
+    team.post(address_of(live, "draft"), {"description": "My draft.", "scopes": ["receipt:read"]})
+
+    page = page_of(team, live)
+
+    assert typed_description(page) == "My draft."
+    assert differences(page) == [
+        "“Sending receipts” ends at once, for everybody who has connected.",
+        "“Reading receipts” is new: it waits for the review.",
+        "The description is another: it waits for the review.",
+    ]
+
+
+# --- sending -------------------------------------------------------------------------------------------
+
+
+def send(client: Client, application: Application, **fields) -> str:
+    response = client.post(address_of(application), {"description": DESCRIPTION, **fields}, follow=True)
+    assert response.redirect_chain == [(address_of(application), 302)], response.content.decode()
+    return html.unescape(response.content.decode())
+
+
+def test_added_scope_waits_and_the_live_version_goes_on(team, live):
+    page = send(team, live, **BOTH)
+
+    live.refresh_from_db()
+    assert live.scopes == ["receipt:write"]
+    assert waiting(live).scope_names == ["receipt:write", "receipt:read"]
+    assert "Version 2 waits for the review. What is live goes on until it is approved." in page
+    assert "Ended at once" not in page
+
+
+def test_removed_scope_ends_at_once_and_nothing_waits(team, live, submit, reviewer):
+    submit(live, scopes=["receipt:write", "receipt:read"])
+    review.approve_submission(submission=waiting(live), actor=reviewer)
+
+    page = send(team, live, **WRITE)
+
+    live.refresh_from_db()
+    assert live.scopes == ["receipt:write"]
+    assert not live.submissions.filter(outcome=Outcome.WAITING).exists()
+    assert "Ended at once: “Reading receipts”." in page
+    assert "nothing waits for the review" in page
+
+
+def test_removed_and_changed_at_once_says_both(team, live, submit, reviewer):
+    submit(live, scopes=["receipt:write", "receipt:read"])
+    review.approve_submission(submission=waiting(live), actor=reviewer)
+
+    page = send(team, live, **{**WRITE, "description": OTHER_DESCRIPTION})
+
+    assert "Ended at once: “Reading receipts”." in page
+    assert "Version 3 waits for the review." in page
+
+
+def test_what_is_sent_unchanged_is_not_reviewed(team, live):
+    assert "nothing waits for the review" in send(team, live, **WRITE)
+    assert live.submissions.count() == 1
+
+
+def test_line_ends_of_a_browser_are_no_change(team, live, submit, reviewer):
+    submit(live, description="First line.\n" + DESCRIPTION, reasons={"receipt:write": "One.\nTwo three."})
+    review.approve_submission(submission=waiting(live), actor=reviewer)
+
+    page = send(
+        team, live, scopes=["receipt:write"], description="First line.\r\n" + DESCRIPTION,
+        **{"reason-receipt:write": "One.\r\nTwo three."},
+    )  # fmt: skip
+
+    assert "nothing waits for the review" in page
+
+
+def test_pending_application_is_sent_anew(team, pending):
+    page = page_of(team, pending)
+    assert "Nobody can connect yet." in page
+    assert differences(page) == ["Nothing is different from what you sent last."]
+
+    page = send(team, pending, **BOTH)
+
+    pending.refresh_from_db()
+    assert pending.scopes == ["receipt:write", "receipt:read"]
+    assert "Version 2 is sent for review." in page
+    assert "goes on until" not in page
+
+
+def test_sending_forgets_the_draft(team, live):
+    team.post(address_of(live, "draft"), {"description": "My draft."})
+
+    send(team, live, **BOTH)
+
+    assert not Draft.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({**WRITE, "description": "word " * 126}, "Use at least 127 words (you wrote 126)."),
+        ({**WRITE, "description": "word " * 512}, "Use at most 511 words (you wrote 512)."),
+        ({"scopes": []}, "Choose at least one scope."),
+        ({"scopes": ["person.full_name"]}, "Select a valid choice."),
+        ({**WRITE, "reason-receipt:write": "short"}, "Say why in 10 to 280 characters."),
+        ({**WRITE, "reason-receipt:write": "r" * 281}, "Say why in 10 to 280 characters."),
+        ({**WRITE, "description": "\x00" + "word " * 127}, "Null characters are not allowed."),
+    ],
+)
+def test_version_that_breaks_a_rule_is_refused_and_kept(team, live, fields, message):
+    response = team.post(address_of(live), {"description": DESCRIPTION, **fields})
+
+    assert response.status_code == 400
+    assert message in html.unescape(response.content.decode())
+    assert live.submissions.count() == 1
+
+
+def test_suspended_application_shows_no_form_and_takes_none(team, live, reviewer):
+    review.suspend_application(application=live, actor=reviewer, reason="Complaints.")
+
+    assert "<textarea" not in page_of(team, live)
+    response = team.post(address_of(live), {"description": DESCRIPTION, **WRITE})
+
+    assert response.status_code == 409
+    assert "The application is suspended." in response.content.decode()
+
+
+# --- taking back ---------------------------------------------------------------------------------------
+
+
+def test_update_that_waits_can_be_taken_back(team, live, submit):
+    submit(live, description=OTHER_DESCRIPTION)
+    assert "Take it back" in page_of(team, live)
+
+    response = team.post(address_of(live, "withdraw"), {"number": "2"}, follow=True)
+
+    assert "Version 2 is taken back. What is live goes on." in response.content.decode()
+    assert live.submissions.get(number=2).outcome == Outcome.WITHDRAWN
+
+
+def test_update_that_was_decided_meanwhile_is_not_taken_back(team, live, submit, reviewer):
+    submit(live, description=OTHER_DESCRIPTION)
+    review.approve_submission(submission=waiting(live), actor=reviewer)
+
+    response = team.post(address_of(live, "withdraw"), {"number": "2"}, follow=True)
+
+    assert "Somebody else was faster." in response.content.decode()
+    assert live.submissions.get(number=2).outcome == Outcome.APPROVED
+
+
+def test_first_version_is_not_taken_back(team, pending):
+    assert "Take it back" not in page_of(team, pending)
+
+    response = team.post(address_of(pending, "withdraw"), {"number": "1"}, follow=True)
+
+    assert "first version" in response.content.decode()
+    assert waiting(pending).number == 1
+
+
+@pytest.mark.parametrize("number", ["", "3", "-1", "٢", "9" * 30, "one"])
+def test_version_that_is_none_is_not_found(team, live, number):
+    assert team.post(address_of(live, "withdraw"), {"number": number}).status_code == 404
+
+
+# --- who -----------------------------------------------------------------------------------------------
+
+
+def test_viewer_reads_and_changes_nothing(live, join, submit):
+    submit(live, description=OTHER_DESCRIPTION)
+    viewer = client_of(join(live, Role.VIEWER).user)
+
+    page = page_of(viewer, live)
+
+    assert "What is live" in page
+    assert "Version 2 waits for the review" in page
+    assert "<textarea" not in page
+    assert "Take it back" not in page
+    assert viewer.post(address_of(live), {"description": DESCRIPTION, **BOTH}).status_code == 403
+    assert viewer.post(address_of(live, "withdraw"), {"number": "2"}).status_code == 403
+    assert waiting(live).number == 2
+
+
+def test_stranger_finds_nothing(live, make_user):
+    stranger = client_of(make_user("stranger@example.com"))
+
+    assert stranger.get(address_of(live)).status_code == 404
+    assert stranger.post(address_of(live), {"description": DESCRIPTION, **BOTH}).status_code == 404
+    assert stranger.post(address_of(live, "withdraw"), {"number": "1"}).status_code == 404
+
+
+def test_service_is_no_business_of_the_portal(make_application, join):
+    service = make_application("service").row
+    client = client_of(join(service, Role.OWNER).user)
+
+    assert client.get(address_of(service)).status_code == 404
+    assert client.post(address_of(service), {"description": DESCRIPTION, "scopes": ["introspect"]}).status_code == 404
+
+
+def test_page_takes_a_constant_number_of_queries(team, live, submit, django_assert_max_num_queries):
+    for _version in range(5):
+        submit(live, description=OTHER_DESCRIPTION)
+    team.get(address_of(live))
+
+    with django_assert_max_num_queries(16):
+        team.get(address_of(live))
+
+
+def test_status_of_the_application_stays_as_it_is(team, live):
+    send(team, live, **BOTH)
+
+    live.refresh_from_db()
+    assert live.status == Status.APPROVED
