@@ -66,6 +66,7 @@ urlpatterns = [
     path("review/", include("apps.console.urls.review")),
     path("brand/<slug:slug>.css", BrandStylesView.as_view(), name="brand-styles"),
     path("media/logos/<str:kind>/<str:name>", LogoView.as_view(), name="logo"),
+    path("audit/", include("apps.audit.urls")),
     path("admin/", admin.site.urls),
 ]
 
