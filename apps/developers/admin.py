@@ -119,7 +119,9 @@ class ApplicationForm(forms.ModelForm):
                 is_trusted=self._value("is_trusted"),
                 # What was there before there were rules may stay.
                 description=self._new_description(),
-                **{name: self._value(name) if name in self.changed_data else "" for name in _PAGES},
+                website_url=self._new_page("website_url"),
+                privacy_policy_url=self._new_page("privacy_policy_url"),
+                terms_url=self._new_page("terms_url"),
             )
         except ValidationError as error:
             for field, messages in error.error_dict.items():
@@ -130,6 +132,9 @@ class ApplicationForm(forms.ModelForm):
     def _new_description(self) -> str:
         description = rules.clean_text(self._value("description"))
         return description if description != rules.clean_text(self.initial.get("description", "")) else ""
+
+    def _new_page(self, name: str) -> str:
+        return self._value(name) if name in self.changed_data else ""
 
     def _value(self, name: str) -> Any:
         # What was fixed at registration is not in the form; what was filled in wrongly is not in cleaned_data.
@@ -203,7 +208,7 @@ class HistoryInline(admin.TabularInline):
 
     model = HistoryEntry
     fields = ["created_at", "kind", "actor", "is_by_reviewer", "text", "details"]
-    readonly_fields = fields
+    readonly_fields = ["created_at", "kind", "actor", "is_by_reviewer", "text", "details"]
     ordering = ["-created_at", "-pk"]
     extra = 0
     max_num = 0
@@ -215,7 +220,7 @@ class HistoryInline(admin.TabularInline):
     def get_queryset(self, request: HttpRequest) -> QuerySet[HistoryEntry]:
         entries = super().get_queryset(request).select_related("actor", "application")
         match = request.resolver_match
-        application_id = unquote(match.kwargs["object_id"]) if match and "object_id" in match.kwargs else None
+        application_id: Any = unquote(match.kwargs["object_id"]) if match and "object_id" in match.kwargs else None
         latest = HistoryEntry.objects.filter(application=application_id).order_by("-created_at", "-pk")
         # A slice cannot be filtered any further, which the formset does.
         return entries.filter(pk__in=list(latest.values_list("pk", flat=True)[: self.most]))
@@ -310,7 +315,7 @@ class ApplicationAdmin(admin.ModelAdmin):
             return super().changeform_view(request, *args, **kwargs)
         except RefusedError as refusal:
             # Everything of the form was one transaction, so nothing of it has been saved.
-            self.message_user(request, refusal.message, messages.ERROR)
+            self.message_user(request, str(refusal.message), messages.ERROR)
             return redirect(request.path)
 
     def save_model(self, request: HttpRequest, obj: Application, form: Any, change: bool) -> None:
@@ -413,7 +418,7 @@ class ApplicationAdmin(admin.ModelAdmin):
                 application=application, actor=signed_in_user(request), overlap=data["overlap"], seen=data["seen"]
             )
         except RefusedError as refusal:
-            self.message_user(request, refusal.message, messages.ERROR)
+            self.message_user(request, str(refusal.message), messages.ERROR)
             return redirect(reverse("admin:developers_application_change", args=[application.pk]))
         self.log_change(request, application, [{"changed": {"fields": [str(_("client secret"))]}}])
         context["title"] = _("New secret made")

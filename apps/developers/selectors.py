@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection
+from typing import Any
 
 from django.db.models import Count, Exists, F, FilteredRelation, Max, OuterRef, Prefetch, Q, QuerySet
 
@@ -78,7 +79,7 @@ def find_reviewable(*, organisation_ids: Collection[uuid.UUID], application_id: 
     return reviewable_applications(organisation_ids).filter(pk=application_id).first()
 
 
-def with_waiting_submission(applications: QuerySet[Application]) -> QuerySet[Application]:
+def with_waiting_submission(applications: QuerySet[Application]) -> QuerySet[Any]:
     """Add what waits of each: `waiting_since`, `waiting_number`, `waiting_scopes`, all None where nothing does."""
     # At most one row: there is a constraint.
     waiting = FilteredRelation("submissions", condition=Q(submissions__outcome=Outcome.WAITING))

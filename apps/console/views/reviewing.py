@@ -250,7 +250,7 @@ class TrustView(_ConfirmedView):
     form_class = TrustForm
 
     @property
-    def success_message(self) -> Any:  # type: ignore[override]
+    def success_message(self) -> Any:
         if self.application.is_trusted:
             return _("%(name)s is trusted now: its users see no consent screen.")
         return _("%(name)s is no longer trusted: its users see the consent screen.")
