@@ -46,6 +46,8 @@ def show(entry: HistoryEntry) -> ShownEntry:
     if entry.kind in {HistoryKind.SCOPES_REMOVED, HistoryKind.VERSION_CHANGED}:
         added, changed = _labels(added), _labels(changed)
         removed = _labels(removed or details.get("scopes", []))
+    if entry.kind == HistoryKind.WEBHOOK_CHANGED and details.get("url"):
+        added.append(details["url"])
     if details.get("description"):
         changed.append(_("the description"))
     say = SENTENCES.get(HistoryKind(entry.kind), HistoryEntry.get_kind_display)
@@ -101,12 +103,23 @@ def _role(role: str | None) -> str:
 
 
 def _say_secret_created(entry: HistoryEntry) -> str:
-    seconds = entry.details.get("overlap_seconds", 0)
-    if not seconds:
+    overlap = timedelta(seconds=entry.details.get("overlap_seconds", 0))
+    if not overlap:
         return _("A new client secret was made; the one before it ended at once.")
-    return _("A new client secret was made; the one before it works on for %(span)s.") % {
-        "span": span(timedelta(seconds=seconds))
-    }
+    return _("A new client secret was made; the one before it works on for %(span)s.") % {"span": span(overlap)}
+
+
+def _say_webhook_changed(entry: HistoryEntry) -> str:
+    if "paused" in entry.details:
+        return _("The webhook was paused.") if entry.details["paused"] else _("The webhook goes on.")
+    return _("The webhook got another address.") if entry.details.get("url") else _("The webhook was removed.")
+
+
+def _say_webhook_key_created(entry: HistoryEntry) -> str:
+    overlap = timedelta(seconds=entry.details.get("overlap_seconds", 0))
+    if not overlap:
+        return _("A new key of the webhook was made.")
+    return _("A new key of the webhook was made; the one before it works on for %(span)s.") % {"span": span(overlap)}
 
 
 def _say_member_left(entry: HistoryEntry) -> str:
@@ -114,18 +127,6 @@ def _say_member_left(entry: HistoryEntry) -> str:
     if entry.actor is not None and str(entry.actor) == member:
         return _("%(member)s left the team.") % {"member": member}
     return _("%(member)s was taken off the team.") % {"member": member}
-
-
-def _say_version_changed(entry: HistoryEntry) -> str:
-    changes = [_("the description")] if entry.details.get("description") else []
-    changes += [_("“%(scope)s”") % {"scope": scope} for scope in _labels(entry.details.get("changed", []))]
-    if not changes:
-        return _("An administrator changed the scopes.")
-    return _("An administrator changed: %(changes)s.") % {"changes": ", ".join(changes)}
-
-
-def _labels(scopes: list[str]) -> list[str]:
-    return [str(ALL[scope].label) if scope in ALL else scope for scope in scopes]
 
 
 def _say_branding_changed(entry: HistoryEntry) -> str:
@@ -166,12 +167,14 @@ SENTENCES: dict[HistoryKind, Callable[[HistoryEntry], str]] = {
     HistoryKind.TRUSTED: _plain(gettext_lazy("The application was marked as trusted: users see no consent screen.")),
     HistoryKind.UNTRUSTED: _plain(gettext_lazy("The application is no longer trusted: users see the consent screen.")),
     HistoryKind.SCOPES_REMOVED: _plain(gettext_lazy("Scopes were removed, and ended at once.")),
-    HistoryKind.VERSION_CHANGED: _say_version_changed,
-    HistoryKind.VERSION_CHANGED: _plain(gettext_lazy("The live version was changed without a review.")),
+    HistoryKind.VERSION_CHANGED: _plain(gettext_lazy("An administrator changed the live version.")),
     HistoryKind.REDIRECT_URIS_CHANGED: _plain(gettext_lazy("The redirect URLs were changed.")),
     HistoryKind.BRANDING_CHANGED: _say_branding_changed,
     HistoryKind.SECRET_CREATED: _say_secret_created,
     HistoryKind.SECRET_ENDED: _plain(gettext_lazy("The previous client secret was ended.")),
+    HistoryKind.WEBHOOK_CHANGED: _say_webhook_changed,
+    HistoryKind.WEBHOOK_KEY_CREATED: _say_webhook_key_created,
+    HistoryKind.WEBHOOK_KEY_ENDED: _plain(gettext_lazy("The previous key of the webhook was ended.")),
     HistoryKind.MEMBER_INVITED: _with_details(gettext_lazy("%(email)s was invited to the team as %(role)s.")),
     HistoryKind.INVITATION_CANCELLED: _with_details(gettext_lazy("The invitation of %(email)s was cancelled.")),
     HistoryKind.MEMBER_JOINED: _with_details(gettext_lazy("Joined the team as %(role)s.")),

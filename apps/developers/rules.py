@@ -30,7 +30,7 @@ MOST_UNAPPROVED_APPLICATIONS = 10
 #: The profiles whose applications are for nothing without a scope.
 PROFILES_WITH_SCOPES = frozenset({Profile.CONNECTION, Profile.PORTAL})
 #: What was there when users agreed, and must be there for them to read later.
-_LASTING_PAGES = frozenset({"website_url", "privacy_policy_url"})
+LASTING_PAGES = frozenset({"website_url", "privacy_policy_url"})
 
 
 class _Findings:
@@ -142,7 +142,7 @@ def check_branding(
     """
     findings = _Findings()
     findings.check("name", check_name, name)
-    for field in _LASTING_PAGES.intersection(emptied):
+    for field in LASTING_PAGES.intersection(emptied):
         findings.check(field, check_page_url, "")
     _check_pages(findings, website_url, privacy_policy_url, terms_url)
     if brand_colour:

@@ -1,5 +1,6 @@
 """What the background worker does for this app."""
 
+import uuid
 from datetime import timedelta
 
 from django.db.models import Exists, OuterRef, Q
@@ -54,7 +55,9 @@ def end_connections_of_application(*, application_id: str) -> int:
     No token of it works any more; this is to leave nothing behind. It may be run again at any time, also beside
     itself: what is ended stays ended.
     """
-    active = Connection.objects.active().filter(application=application_id, application__status=Status.DELETED)
+    active = Connection.objects.active().filter(
+        application=uuid.UUID(application_id), application__status=Status.DELETED
+    )
     active = active.select_related("application")
     total = 0
     while batch := list(active[:CONNECTION_BATCH_SIZE]):

@@ -220,6 +220,7 @@ def test_everything_that_can_happen_has_a_sentence(team_client, live, owner, kin
         "scopes": [EVIL],
         "changed": [EVIL],
         "description": True,
+        "url": EVIL,
     }
     note(live, HistoryKind(kind), actor=owner, text=EVIL, **details)
     note(live, HistoryKind(kind), actor=None)

@@ -77,6 +77,9 @@ def test_branding_changes_at_once_and_is_on_the_timeline(save_branding, live, te
         ("website_url", "http://penni.example/", "starts with https://"),
         ("privacy_policy_url", "https://a@penni.example/", "must not have a user name"),
         ("terms_url", "nonsense", "is not the address of a web page"),
+        # It was there when users agreed.
+        ("website_url", "", "Give the address of the page."),
+        ("privacy_policy_url", "", "Give the address of the page."),
         ("brand_colour", "red", ""),
         ("brand_colour", '"/><sc', ""),
     ],

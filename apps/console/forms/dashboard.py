@@ -2,7 +2,7 @@
 
 import unicodedata
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
@@ -70,10 +70,12 @@ class BrandingForm(forms.Form):
         ),
     )
 
-    @classmethod
-    def showing(cls, application: Application) -> "BrandingForm":
-        """Return the form with what is there."""
-        return cls(initial={field: getattr(application, field) for field in cls.base_fields})
+    def __init__(self, *args: Any, application: Application, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial = {field: getattr(application, field) for field in self.fields}
+        for name in rules.LASTING_PAGES:
+            self.fields[name].required = bool(self.initial[name])
+            self.fields[name].error_messages["required"] = _("Give the address of the page.")
 
 
 class LogoForm(forms.Form):
@@ -121,7 +123,7 @@ class InvitationForm(RoleForm):
     )
     role = forms.ChoiceField(label=_("Role"), choices=Role.choices, initial=Role.DEVELOPER)
 
-    field_order: ClassVar[list[str]] = ["email", "role"]
+    field_order = ["email", "role"]
 
 
 class TransferForm(forms.Form):

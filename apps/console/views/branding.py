@@ -40,7 +40,7 @@ class BrandingView(TeamView):
         return self._done(_("The new logo is there."))
 
     def _change_words(self) -> HttpResponse:
-        form = BrandingForm(self.request.POST)
+        form = BrandingForm(self.request.POST, application=self.application)
         if not form.is_valid():
             return self._show(form=form, status=400)
         try:
@@ -58,6 +58,6 @@ class BrandingView(TeamView):
         self, *, form: BrandingForm | None = None, logo_form: LogoForm | None = None, status: int = 200
     ) -> HttpResponse:
         context = self.get_context_data(
-            form=form or BrandingForm.showing(self.application), logo_form=logo_form or LogoForm()
+            form=form or BrandingForm(application=self.application), logo_form=logo_form or LogoForm()
         )
         return render(self.request, "console/branding.html", context, status=status)

@@ -1,6 +1,7 @@
 import uuid
 from typing import ClassVar
 
+from allauth.account.models import EmailAddress
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import F
@@ -189,9 +190,8 @@ class InvitationView(DeveloperView):
     def _invitation(self, pk: uuid.UUID) -> Invitation:
         invitations = Invitation.objects.open().select_related("application__organisation", "invited_by")
         # For whom it was sent to only: others learn nothing of a team (CONTRACT section 9).
-        own = invitations.filter(
-            pk=pk, email__in=self.user.emailaddress_set.filter(verified=True).values_list("email", flat=True)
-        )
+        addresses = EmailAddress.objects.filter(user=self.user, verified=True)
+        own = invitations.filter(pk=pk, email__in=addresses.values("email"))
         invitation = own.first()
         if invitation is None:
             raise Http404
