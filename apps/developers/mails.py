@@ -59,12 +59,12 @@ def application_deleted(application: Application, *, actor: User | None) -> None
 
 def secret_created(application: Application, *, actor: User | None) -> None:
     """To all of the team, whoever did it too: if it was not them, somebody else is in their account."""
-    _to_team(application, "secret_created", actor=actor, is_for_actor_too=True)
+    _to_team(application, "secret_created", actor=actor, is_for_actor_too=True, page="credentials")
 
 
 def secret_ended(application: Application, *, actor: User | None) -> None:
     """To all of the team, like `secret_created`."""
-    _to_team(application, "secret_ended", actor=actor, is_for_actor_too=True)
+    _to_team(application, "secret_ended", actor=actor, is_for_actor_too=True, page="credentials")
 
 
 def invitation_sent(invitation: Invitation) -> None:
@@ -72,19 +72,19 @@ def invitation_sent(invitation: Invitation) -> None:
     if User.objects.filter(email=invitation.email, is_active=False).exists():
         return
     application = invitation.application
-    address = site_address(application.organisation, reverse("developer:invitation", args=[invitation.pk]))
+    path = reverse("developer:invitation", args=[invitation.pk])
     _send(
         application,
         [invitation.email],
         "invitation_sent",
         actor=invitation.invited_by,
+        path=path,
         invitation=invitation,
-        address=address,
     )
 
 
 def member_joined(application: Application, *, member: TeamMember) -> None:
-    _to_team(application, "member_joined", actor=member.user, member=member)
+    _to_team(application, "member_joined", actor=member.user, page="team", member=member)
 
 
 def member_added(application: Application, *, member: TeamMember, actor: User | None) -> None:
@@ -102,16 +102,24 @@ def member_removed(application: Application, *, user: User, actor: User) -> None
 def ownership_transferred(application: Application, *, member: TeamMember, actor: User) -> None:
     """To all of the team, whoever did it too, because it is about who may do everything."""
     heir = _name_of(member.user, application)
-    _to_team(application, "ownership_transferred", actor=actor, is_for_actor_too=True, heir=heir)
+    _to_team(application, "ownership_transferred", actor=actor, is_for_actor_too=True, page="team", heir=heir)
 
 
 def _to_team(
-    application: Application, template: str, *, actor: User | None, is_for_actor_too: bool = False, **context: Any
+    application: Application,
+    template: str,
+    *,
+    actor: User | None,
+    is_for_actor_too: bool = False,
+    page: str = "application",
+    **context: Any,
 ) -> None:
     team = application.team.filter(user__is_active=True)
     if actor is not None and not is_for_actor_too:
         team = team.exclude(user=actor)
-    _send(application, list(team.values_list("user__email", flat=True)), template, actor=actor, **context)
+    emails = list(team.values_list("user__email", flat=True))
+    path = reverse(f"developer:{page}", args=[application.pk])
+    _send(application, emails, template, actor=actor, path=path, **context)
 
 
 def _to_reviewers(application: Application, template: str, *, actor: User | None, **context: Any) -> None:
@@ -119,18 +127,19 @@ def _to_reviewers(application: Application, template: str, *, actor: User | None
     reviewers = reviewers.exclude(user__in=application.team.values("user"))
     if actor is not None:
         reviewers = reviewers.exclude(user=actor)
-    address = site_address(application.organisation, reverse("review:application", args=[application.pk]))
     emails = list(reviewers.values_list("user__email", flat=True))
-    _send(application, emails, template, actor=actor, **{**context, "address": address})
+    path = reverse("review:application", args=[application.pk])
+    _send(application, emails, template, actor=actor, path=path, **context)
 
 
-def _send(application: Application, emails: list[str], template: str, *, actor: User | None, **context: Any) -> None:
-    address = site_address(application.organisation, reverse("developer:application", args=[application.pk]))
+def _send(
+    application: Application, emails: list[str], template: str, *, actor: User | None, path: str = "", **context: Any
+) -> None:
     own = {
         "application": application,
         "name": _short(application.name),
         "who": _name_of(actor, application),
-        "address": address,
+        "address": site_address(application.organisation, path),
     }
     queue_mail(
         organisation=application.organisation,

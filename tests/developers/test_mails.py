@@ -142,6 +142,7 @@ def test_new_secret_is_told_to_whoever_made_it_too(live, people, owner, mails):
     body = words_of(messages[0].body)
     assert f"The old one ends on {live.previous_client_secret_ends_at:%-d %B %Y, %H:%M} UTC." in body
     assert "If this was not you or your team, end it at once:" in body
+    assert f"http://receipts.example:8000/developer/apps/{live.pk}/credentials/" in messages[0].body
     assert all(secret not in message.message().as_string() for message in messages)
 
 
@@ -208,10 +209,13 @@ def test_leaving_by_oneself_needs_no_mail(live, people, sent):
     assert sent() == {}
 
 
-def test_transfer_of_ownership_is_told_to_the_whole_team(live, people, owner, sent):
+def test_transfer_of_ownership_is_told_to_the_whole_team(live, people, owner, mails):
     team.transfer_ownership(application=live, actor=owner, to=people[0])
 
-    assert sent() == {"Penni Budget has another owner": {OWNER, DORA, VERA}}
+    messages = mails()
+    assert {message.to[0] for message in messages} == {OWNER, DORA, VERA}
+    assert messages[0].subject == "Penni Budget has another owner"
+    assert f"/developer/apps/{live.pk}/team/" in messages[0].body
 
 
 def test_deletion_is_told_without_a_link(live, people, owner, mails):
