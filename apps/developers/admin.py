@@ -147,6 +147,7 @@ class RequestedScopeForm(forms.ModelForm):
     class Meta:
         model = RequestedScope
         fields = ["reason", "is_optional"]
+        widgets = {"reason": forms.Textarea(attrs={"rows": 2, "cols": 60})}
 
     def clean_reason(self) -> str:
         reason = rules.clean_text(self.cleaned_data["reason"])
