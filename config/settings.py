@@ -270,6 +270,8 @@ LOGGING = {
         # A refused request is the client's business; the access log has its status.
         "django.request": {"level": "ERROR"},
         "procrastinate": {"level": "WARNING"},
+        # Its line of each request has the whole URL, and a webhook's may have a secret in it.
+        "httpx": {"level": "WARNING"},
         # One JSON object per line.
         "countersign.audit": {"handlers": ["audit"], "propagate": False},
         # oauthlib's debug lines contain whole requests, secrets included.

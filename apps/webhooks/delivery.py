@@ -133,10 +133,11 @@ def _failure_of_error(error: BaseException) -> str:
         return Failure.ADDRESS_NOT_FOUND
     if any(isinstance(cause, AddressRefusedError) for cause in causes):
         return Failure.ADDRESS_REFUSED
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return Failure.TLS
+    # First, because what was interrupted is among the causes.
     if isinstance(error, (TimeoutError, httpx.TimeoutException)):
         return Failure.TIMEOUT
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return Failure.TLS
     if isinstance(error, (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL)):
         return Failure.NOT_REACHED
     return Failure.BROKEN_OFF

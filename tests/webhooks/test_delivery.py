@@ -3,6 +3,7 @@
 import datetime
 import socket
 import ssl
+import threading
 import time
 import uuid
 
@@ -300,11 +301,26 @@ def test_certificate_of_an_unknown_authority_is_refused(deliver, receive, author
     assert receiver.requests == []
 
 
-def test_server_without_tls_is_not_sent_anything(deliver, receive, authority):
+def test_server_that_says_nothing_to_the_handshake_is_left(hurry, deliver, receive, authority):
     receiver = receive()
 
-    assert deliver(f"https://127.0.0.1:{receiver.port}/").failure in {Failure.TLS, Failure.NOT_REACHED}
+    assert deliver(f"https://127.0.0.1:{receiver.port}/").failure == Failure.TIMEOUT
     assert receiver.requests == []
+
+
+def test_server_without_tls_is_not_sent_anything(deliver, authority):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(10)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        result = deliver(f"https://127.0.0.1:{server.getsockname()[1]}/")
+
+    assert (result.failure, result.status) == (Failure.TLS, None)
 
 
 # --- addresses ----------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def test_failed_one_is_tried_again_with_the_same_id_and_bytes(application, liste
     assert len(receiver.requests) == 3
     assert len({request.body for request in receiver.requests}) == 1
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
-    assert [failure for failure in Attempt.objects.order_by("pk").values_list("failure", flat=True)] == [
+    assert list(Attempt.objects.order_by("pk").values_list("failure", flat=True)) == [
         Failure.STATUS,
         Failure.BROKEN_OFF,
         "",
