@@ -252,6 +252,26 @@ def test_every_status_is_a_word_at_the_top_of_every_page(team_client, live, stat
         assert str(Status(status).label) in text_of(team_client.get(address(live, page)))
 
 
+@pytest.mark.parametrize(
+    ("action", "page"),
+    [
+        ("comment", ""),
+        ("credentials/new", "credentials/"),
+        ("credentials/end", "credentials/"),
+        ("team/invite", "team/"),
+        ("team/1/role", "team/"),
+        ("team/transfer", "team/"),
+        ("team/invitations/5a1d3a67-6f4b-4a3e-8d5e-0c3b2a190817/cancel", "team/"),
+    ],
+)
+def test_the_address_of_a_form_leads_to_its_page(team_client, live, browser, action, page):
+    """After a log-in in between, people come back to the address that the form was sent to."""
+    response = team_client.get(address(live, action))
+
+    assert (response.status_code, response["Location"]) == (302, address(live, page))
+    assert browser.client.get(address(live, action)).status_code == 404
+
+
 def test_the_webhook_page_promises_nothing(team_client, live):
     page = text_of(team_client.get(address(live, "webhook/")))
 

@@ -7,6 +7,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from apps.console.forms.dashboard import SecretForm
 from apps.console.permissions import TeamView
+from apps.console.views.actions import ActionView
 from apps.developers.errors import RefusedError
 from apps.developers.services import secrets
 
@@ -33,14 +34,14 @@ class CredentialsView(CredentialsPage):
         return self.show()
 
 
-class SecretCreateView(CredentialsPage):
+class SecretCreateView(ActionView, CredentialsPage):
     """Makes a new client secret and shows it in the answer, the only time that it is anywhere to be seen.
 
     No redirect, because it would have to wait somewhere for the next page. So that loading the answer again makes no
     third secret, the form says which was the newest when it was made.
     """
 
-    http_method_names = ["post"]
+    page = "developer:credentials"
 
     @method_decorator(sensitive_variables("secret"))
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
@@ -59,8 +60,8 @@ class SecretCreateView(CredentialsPage):
         return render(request, "console/secret_created.html", self.get_context_data(secret=secret))
 
 
-class SecretEndView(CredentialsPage):
-    http_method_names = ["post"]
+class SecretEndView(ActionView, CredentialsPage):
+    page = "developer:credentials"
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         try:

@@ -11,6 +11,7 @@ from apps.connections.models import Connection
 from apps.console import timeline
 from apps.console.forms.dashboard import CommentForm
 from apps.console.permissions import TeamView
+from apps.console.views.actions import ActionView
 from apps.developers.errors import RefusedError
 from apps.developers.models import Application, HistoryKind, Outcome, Status
 from apps.developers.services import review
@@ -44,10 +45,10 @@ class ApplicationView(OverviewPage):
         return self.show(CommentForm())
 
 
-class CommentView(OverviewPage):
+class CommentView(ActionView, OverviewPage):
     """Adds the team's word to the timeline."""
 
-    http_method_names = ["post"]
+    page = "developer:application"
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         form = CommentForm(request.POST)

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from apps.console.forms.dashboard import InvitationForm, RoleForm, TransferForm
 from apps.console.permissions import DeveloperView, TeamView
+from apps.console.views.actions import ActionView
 from apps.developers.errors import RefusedError
 from apps.developers.models import Invitation, Role, TeamMember
 from apps.developers.services import team
@@ -69,10 +70,10 @@ class MembersView(MembersPage):
         return self.show()
 
 
-class MemberInviteView(MembersPage):
+class MemberInviteView(ActionView, MembersPage):
     """Sends an invitation, or sends it again."""
 
-    http_method_names = ["post"]
+    page = "developer:team"
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         form = InvitationForm(request.POST)
@@ -89,8 +90,8 @@ class MemberInviteView(MembersPage):
         return self.done(_("The invitation is on its way to %(email)s.") % {"email": invitation.email})
 
 
-class MemberRoleView(MembersPage):
-    http_method_names = ["post"]
+class MemberRoleView(ActionView, MembersPage):
+    page = "developer:team"
 
     def post(self, request: HttpRequest, member_id: int, **kwargs: object) -> HttpResponse:
         member = self.find_member(member_id)
@@ -138,8 +139,8 @@ class MemberRemoveView(MembersPage):
         return render(self.request, "console/member_remove.html", context, status=status)
 
 
-class InvitationCancelView(MembersPage):
-    http_method_names = ["post"]
+class InvitationCancelView(ActionView, MembersPage):
+    page = "developer:team"
 
     def post(self, request: HttpRequest, invitation_id: uuid.UUID, **kwargs: object) -> HttpResponse:
         invitation = self.application.invitations.filter(pk=invitation_id).first()
@@ -148,8 +149,8 @@ class InvitationCancelView(MembersPage):
         return self.done(_("The invitation of %(email)s is cancelled.") % {"email": invitation.email})
 
 
-class OwnershipTransferView(MembersPage):
-    http_method_names = ["post"]
+class OwnershipTransferView(ActionView, MembersPage):
+    page = "developer:team"
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         form = TransferForm(request.POST, member=self.member)
