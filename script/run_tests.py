@@ -22,6 +22,8 @@ from errors import StartError
 CHECKOUT = Path(__file__).resolve().parent.parent
 #: What the partners' programs of the integrate page call.
 PROGRAMS = ("curl", "openssl")
+#: The whole suite is run on all cores, each with a database of its own; what is asked for by name is not.
+ALL_CORES = ["--numprocesses", "logical", "--dist", "worksteal"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -52,7 +54,7 @@ def main(arguments: list[str]) -> int:
             collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
             if subprocess.run(collect).returncode:
                 raise StartError("the static files could not be collected, see above")
-            return subprocess.run([sys.executable, "-m", "pytest", *arguments]).returncode
+            return subprocess.run([sys.executable, "-m", "pytest", *(arguments or ALL_CORES)]).returncode
     except StartError as error:
         print(f"countersign: {error}", file=sys.stderr)
         return 1
