@@ -50,7 +50,9 @@ class VersionPage(TeamView):
         begun_with: Submission | None = None,
     ) -> HttpResponse:
         application = self.application
-        counts = selectors.comparable_counts(organisation=application.organisation, profile=application.profile)
+        counts = selectors.comparable_counts(
+            organisation=application.organisation, profile=application.profile, besides=application
+        )
         sections = form.profile_scopes({application.profile: counts})
         live = live_scopes(application)
         waiting = selectors.waiting_submission(application)
