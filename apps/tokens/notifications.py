@@ -16,7 +16,7 @@ from apps.tokens.views import ClientEndpoint
 from apps.webhooks.sending import MOST_ITEMS, queue_notifications
 
 SCOPE = "notification:send"
-#: Bytes: enough for the most items, each with all that it may have.
+#: Bytes: enough for the most items with the longest texts, unless much of them is escaped.
 MAX_BODY_LENGTH = 2 * 1024 * 1024
 
 

@@ -4,6 +4,8 @@ import time
 from contextlib import ExitStack
 
 import pytest
+from django.db.models import Q
+from django.utils import timezone
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
@@ -42,14 +44,16 @@ def work(empty_queue):
 
     def call(*, concurrency=50):
         start = time.monotonic()
-        with app.replace_connector(app.connector.get_worker_connector()):
-            app.run_worker(
-                queues=["webhooks"],
-                wait=False,
-                concurrency=concurrency,
-                install_signal_handlers=False,
-                listen_notify=False,
-            )
+        now = Q(scheduled_at__isnull=True) | Q(scheduled_at__lte=timezone.now())
+        while ProcrastinateJob.objects.filter(now, queue_name="webhooks", status="todo").exists():
+            with app.replace_connector(app.connector.get_worker_connector()):
+                app.run_worker(
+                    queues=["webhooks"],
+                    wait=False,
+                    concurrency=concurrency,
+                    install_signal_handlers=False,
+                    listen_notify=False,
+                )
         return time.monotonic() - start
 
     return call

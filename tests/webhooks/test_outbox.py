@@ -188,7 +188,9 @@ def test_failed_one_is_tried_again_with_the_same_id_and_bytes(application, liste
         assert Endpoint.objects.get().failing_since == Attempt.objects.earliest("pk").started_at
         [job] = ProcrastinateJob.objects.filter(status="todo", task_name__endswith="deliver")
         assert job.scheduled_at == notification.next_attempt_at
+        # Its time comes.
         Notification.objects.update(next_attempt_at=timezone.now())
+        Endpoint.objects.update(wakes_at=timezone.now())
         ProcrastinateJob.objects.filter(status="todo").update(scheduled_at=None)
     work()
 
