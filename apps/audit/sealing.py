@@ -29,6 +29,7 @@ WITH running AS MATERIALIZED (
 ), restored AS (
     SELECT e.id, e.transaction_id, 0 AS half FROM audit_auditevent e
     WHERE e.transaction_id >= (SELECT next FROM running)
+      AND e.transaction_id IS DISTINCT FROM pg_current_xact_id_if_assigned()
       AND NOT EXISTS (SELECT FROM audit_sealedevent m WHERE m.event_id = e.id)
     ORDER BY e.transaction_id, e.id LIMIT %(size)s
 ), own AS (

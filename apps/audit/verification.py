@@ -62,7 +62,7 @@ class Report:
 def verify(*, anchors: dict[int, bytes] | None = None) -> Report:
     """Check the whole trail; `anchors` are digests of seals that were kept elsewhere."""
     with transaction.atomic():
-        if not database.in_atomic_block or len(database.savepoint_ids) == 0:
+        if not database.savepoint_ids:
             # One moment for all reads, whatever is sealed or pruned meanwhile.
             with database.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

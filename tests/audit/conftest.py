@@ -1,0 +1,35 @@
+"""What tests of the audit trail have in common: someone who tampers with it."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from apps.audit import trail
+
+TABLES = ("audit_auditevent", "audit_sealedevent", "audit_auditseal", "audit_auditperson")
+
+
+def tamper(statement: str, *parameters: Any) -> None:
+    """Do what only somebody with every right in the database can: switch the guards off, change something."""
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        cursor.execute(statement, parameters or None)
+        cursor.execute("SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'audit_%'")
+        for table, trigger in cursor.fetchall():
+            cursor.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
+
+
+@pytest.fixture
+def audit_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """The lines that the audit log has got."""
+    records: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
+    trail.log.addHandler(handler)
+    yield lambda: [json.loads(line) for line in records]
+    trail.log.removeHandler(handler)

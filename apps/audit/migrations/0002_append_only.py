@@ -79,7 +79,7 @@ BEGIN
 END $$;
 
 -- Retention: marks the seal, then deletes what is in it. It lends itself the privileges, which nobody has otherwise.
-CREATE FUNCTION audit_prune(seal bigint, pruned timestamptz, signature bytea) RETURNS bigint
+CREATE FUNCTION audit_prune(seal bigint, pruned timestamptz, signed bytea) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     deleted bigint;
@@ -89,7 +89,7 @@ BEGIN
     END IF;
     EXECUTE format('GRANT UPDATE ON audit_auditseal TO %I', current_user);
     EXECUTE format('GRANT DELETE ON audit_auditevent, audit_sealedevent TO %I', current_user);
-    UPDATE audit_auditseal SET pruned_at = pruned, pruned_signature = signature WHERE id = seal;
+    UPDATE audit_auditseal SET pruned_at = pruned, pruned_signature = signed WHERE id = seal;
     DELETE FROM audit_auditperson p USING audit_sealedevent m WHERE m.seal_id = seal AND p.event_id = m.event_id;
     DELETE FROM audit_auditevent e USING audit_sealedevent m WHERE m.seal_id = seal AND e.id = m.event_id;
     GET DIAGNOSTICS deleted = ROW_COUNT;
