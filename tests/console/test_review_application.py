@@ -253,12 +253,13 @@ def test_number_of_queries_is_constant(desk, live, submit, owner, join):
 
     submit(live, scopes=["receipt:write", "receipt:read"])
     few = count()
-    for number in range(10):
+    for number in range(12):
         submit(live, description=f"{DESCRIPTION} {number}")
         review.add_comment(application=live, actor=owner, text=f"Number {number}.", is_by_reviewer=False)
         join(live, Role.OWNER, f"o{number}@example.com")
 
     assert count() == few
+    assert len(desk.get(f"/review/apps/{live.pk}/").context["earlier"]) == 10
     assert few <= 20
 
 

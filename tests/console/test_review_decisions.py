@@ -169,6 +169,17 @@ def test_second_reviewer_is_told_who_decided_what_and_keeps_what_they_wrote(desk
     assert pending.submissions.get().reason == "Well done."
 
 
+@pytest.mark.parametrize("reason", ["", "x" * 5001])
+def test_whoever_was_overtaken_need_not_mend_their_reason_first(desk, pending, colleague, reason):
+    sent = decision(pending, "reject", reason)
+    review.approve_submission(submission=waiting(pending), actor=colleague)
+
+    page = desk.post(address(pending, "decide"), sent)
+
+    assert page.status_code == 409
+    assert "Carl Colleague, " in page.content.decode()
+
+
 def test_version_that_came_meanwhile_is_shown_and_not_approved(desk, pending, submit, owner):
     sent = decision(pending, "approve", "Fine.")
     submit(pending, scopes=["receipt:read"])

@@ -15,6 +15,9 @@ from apps.developers.rules import count_words
 from apps.developers.scopes import ALL, in_catalogue_order
 from apps.developers.services.versions import live_scopes
 
+#: Of the versions before the one that is shown. What came of older ones is in the timeline.
+MOST_EARLIER = 10
+
 
 @dataclass(frozen=True)
 class Version:
@@ -43,19 +46,16 @@ class ReviewedScope:
 
 def gather(application: Application, *, page: str | None = None) -> dict[str, Any]:
     """Return the context of the review page of `application`, with that page of its timeline."""
-    submissions = list(
-        application.submissions.select_related("submitted_by", "decided_by", "terms").order_by("-number")
-    )
-    waiting = next((submission for submission in submissions if submission.is_waiting), None)
-    earlier = [submission for submission in submissions if not submission.is_waiting]
+    waiting = selectors.waiting_submission(application)
+    earlier = application.submissions.exclude(outcome=Outcome.WAITING).select_related("decided_by")
     is_live = application.status in {Status.APPROVED, Status.SUSPENDED}
     live = Version(application.description, live_scopes(application))
     shown = Version(waiting.description, waiting.scopes) if waiting else live
-    sent_back = _latest_sent_back(earlier)
+    sent_back = _latest_sent_back(application) if waiting and not is_live else None
     before: Version | None = None
     if waiting and is_live:
         before = live
-    elif waiting and sent_back:
+    elif sent_back:
         before = Version(sent_back.description, sent_back.scopes)
     comparable, counts = selectors.comparable_counts(
         organisation=application.organisation, profile=application.profile, besides=application
@@ -64,10 +64,10 @@ def gather(application: Application, *, page: str | None = None) -> dict[str, An
     scopes = _compare_scopes(shown.scopes, before.scopes if before else None, counts)
     return {
         "waiting": waiting,
-        "earlier": earlier,
+        "earlier": earlier.defer("description", "scopes").order_by("-number")[:MOST_EARLIER],
         "is_live": is_live,
         "is_compared": before is not None,
-        "compared_with": None if is_live else sent_back,
+        "compared_with": sent_back,
         "description_is_changed": before is not None and before.description.split() != shown.description.split(),
         "paragraphs": _compare_descriptions(before.description if before else None, shown.description),
         "plain_paragraphs": split_paragraphs(shown.description),
@@ -90,10 +90,10 @@ def gather(application: Application, *, page: str | None = None) -> dict[str, An
     }
 
 
-def _latest_sent_back(earlier: list[Submission]) -> Submission | None:
+def _latest_sent_back(application: Application) -> Submission | None:
     """Return the version that the team is likely to have mended: the latest that a reviewer sent back."""
-    outcomes = {Outcome.CHANGES_REQUESTED, Outcome.REJECTED}
-    return next((submission for submission in earlier if submission.outcome in outcomes), None)
+    sent_back = application.submissions.filter(outcome__in=[Outcome.CHANGES_REQUESTED, Outcome.REJECTED])
+    return sent_back.order_by("-number").first()
 
 
 def _compare_descriptions(before: str | None, after: str) -> list[list[Piece]]:
@@ -145,4 +145,3 @@ def _pages(application: Application) -> list[tuple[str, Any]]:
         ("terms", application.terms_url),
     ]
     return [(name, find_destination(address)) for name, address in pages if address]
-

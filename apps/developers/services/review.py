@@ -171,7 +171,6 @@ def approve_submission(
     `seen_redirect_uris` are those that the reviewer's page showed: they are not of the submission, and change at once.
     Raises AlreadyDecidedError, OwnApplicationError, RefusedError, ValidationError for the reason.
     """
-    rules.check_note(reason)
     row, waiting = _decide(submission, actor, Outcome.APPROVED, reason)
     if seen_redirect_uris is not None and list(seen_redirect_uris) != row.redirect_uri_list:
         raise RefusedError(
@@ -190,7 +189,6 @@ def request_changes(*, submission: Submission, actor: User, reason: str) -> None
 
     Raises AlreadyDecidedError, OwnApplicationError, ValidationError for the reason.
     """
-    rules.check_decision_reason(reason)
     row, waiting = _decide(submission, actor, Outcome.CHANGES_REQUESTED, reason)
     if row.status == Status.PENDING:
         _set_status(row, Status.CHANGES_REQUESTED)
@@ -201,7 +199,6 @@ def request_changes(*, submission: Submission, actor: User, reason: str) -> None
 @transaction.atomic
 def reject_submission(*, submission: Submission, actor: User, reason: str) -> None:
     """Refuse the submission; `reason` says why. A live version goes on. Raises like `request_changes`."""
-    rules.check_decision_reason(reason)
     row, waiting = _decide(submission, actor, Outcome.REJECTED, reason)
     if row.status == Status.PENDING:
         _set_status(row, Status.REJECTED)
@@ -324,6 +321,11 @@ def _decide(
     row = _lock(submission.application)
     _refuse_own(row, actor)
     waiting = _waiting(row, submission)
+    # After what has happened meanwhile: whoever was overtaken need not mend their reason first.
+    if outcome == Outcome.APPROVED:
+        rules.check_note(reason)
+    else:
+        rules.check_decision_reason(reason)
     waiting.outcome, waiting.reason = outcome, reason.strip()
     waiting.decided_by, waiting.decided_at = actor, timezone.now()
     waiting.save(update_fields=["outcome", "reason", "decided_by", "decided_at"])
