@@ -165,7 +165,7 @@ def describe_events(events: list[AuditEvent]) -> list[ShownEvent]:
         person = people.get((event.pk, part))
         if person is None:
             return None
-        name = person.name or users.get(person.user_id, "")
+        name = person.name or (users.get(person.user_id, "") if person.user_id else "")
         return Party(person.user_id, name, str(person.address or ""), person.user_agent)
 
     return [
