@@ -32,7 +32,7 @@ class ReturnsWhatWasTyped(SignedInView):
         if self.request.method != "POST":
             return super().handle_no_permission()
         labels = {"name": _("App name"), "redirect_uris": _("Redirect URLs"), "description": _("Description")}
-        labels |= {rules.reason_field(name): scope.label for name, scope in ALL.items()}
+        labels |= {rules.reason_field(name): str(scope.label) for name, scope in ALL.items()}
         typed = [(label, self.request.POST[name]) for name, label in labels.items() if self.request.POST.get(name)]
         return render(self.request, "console/logged_out.html", {"typed": typed}, status=403)
 
@@ -45,8 +45,10 @@ class DraftView(ReturnsWhatWasTyped):
     """
 
     http_method_names = ["get", "post"]
-    #: Whose next version it is; None: a new application.
-    application: Application | None = None
+
+    def drafted_application(self) -> Application | None:
+        """Return the application whose next version it is; None: a new one."""
+        return None
 
     @abstractmethod
     def make_form(self) -> ScopesForm:
@@ -76,13 +78,15 @@ class DraftView(ReturnsWhatWasTyped):
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponseBase:
         if request.POST.get("action") == "forget":
-            drafts.delete_draft(user=self.user, application=self.application)
+            drafts.delete_draft(user=self.user, application=self.drafted_application())
             return redirect(self.form_address())
         form = self.make_form()
         if self.is_sent(form):
             return JsonResponse({}) if wants_json(request) else redirect(self.form_address())
         try:
-            drafts.save_draft(user=self.user, application=self.application, fields=typed_fields(request.POST, form))
+            drafts.save_draft(
+                user=self.user, application=self.drafted_application(), fields=typed_fields(request.POST, form)
+            )
         except RefusedError as refusal:
             if wants_json(request):
                 return JsonResponse({"message": str(refusal.message)}, status=409)

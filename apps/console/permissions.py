@@ -46,7 +46,9 @@ class DeveloperView(SignedInView):
     """A page of the portal. Owners are first asked to agree to new terms, once in each session."""
 
     def admit(self, request: HttpRequest) -> HttpResponseBase | None:
-        if request.method == "GET" and (address := terms.address_to_ask(request, self.user)):
+        # A page's script asks for no page.
+        is_for_a_page = request.method == "GET" and request.accepts("text/html")
+        if is_for_a_page and (address := terms.address_to_ask(request, self.user)):
             return redirect(address)
         return None
 

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Collection
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.db.models import Count, Exists, F, FilteredRelation, Max, OuterRef, Prefetch, Q, QuerySet
 
 from apps.accounts.models import User
@@ -55,7 +56,7 @@ def memberships_of(user: User) -> QuerySet[TeamMember]:
 
 def invitations_to(user: User) -> QuerySet[Invitation]:
     """Return the open invitations to addresses that are proved to be the user's, the newest first."""
-    addresses = user.emailaddress_set.filter(verified=True).values("email")
+    addresses = EmailAddress.objects.filter(user=user, verified=True).values("email")
     return (
         Invitation.objects.open()
         .select_related("application__organisation", "invited_by")

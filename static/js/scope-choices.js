@@ -42,8 +42,8 @@
         row.querySelector("[data-asked-by]").textContent = words.replace("{number}", number).replace("{all}", alike);
       }
     }
-    for (const terms of form.querySelectorAll("[data-terms-of]")) {
-      terms.hidden = terms.dataset.termsOf !== organisation.value;
+    for (const part of form.querySelectorAll("[data-of-organisation]")) {
+      part.hidden = part.dataset.ofOrganisation !== organisation.value;
     }
   };
 

@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 
 from apps.developers.models import Draft
+from apps.developers.services.terms import current_terms, publish_terms
 
 ADD = "/developer/add"
 SAVE = "/developer/add/draft"
@@ -140,8 +141,6 @@ def test_who_pressed_save_when_logged_out_gets_back_what_they_wrote(client, orga
 
 
 def test_a_tick_for_older_terms_is_not_restored(developer, organisation):
-    from apps.developers.services.terms import current_terms, publish_terms
-
     terms = str(current_terms(organisation).pk)
     developer.post(SAVE, {**TYPED, "agreement": "on", "terms": [terms]})
     assert re.search(r'name="agreement"[^>]*checked', developer.get(ADD).content.decode())
@@ -177,3 +176,12 @@ def test_draft_of_a_version_is_for_those_who_may_edit(live, join, make_user):
     assert client_of(join(live, "viewer").user).post(address, {"description": "x"}).status_code == 403
     assert client_of(make_user("stranger@example.com")).post(address, {"description": "x"}).status_code == 404
     assert not Draft.objects.exists()
+
+
+def test_script_gets_its_token_even_if_there_are_terms_to_agree_to(live, owner, organisation):
+    publish_terms(organisation=organisation, text="New.")
+    client = client_of(owner)
+
+    assert client.get(f"/developer/apps/{live.pk}/version/").status_code == 302
+    answer = client.get(f"/developer/apps/{live.pk}/version/draft", headers={"Accept": "application/json"})
+    assert answer.json()["csrf_token"]

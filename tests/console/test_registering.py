@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes, urlencode
 
 import pytest
 from django.db import connection
@@ -462,8 +463,6 @@ def test_markup_in_what_may_hold_it_is_harmless_on_every_page(add, developer):
 @pytest.mark.parametrize("field", ["name", "description", "reason-receipt:write", "redirect_uris", "form_key", "terms"])
 def test_characters_that_the_database_cannot_hold_do_no_harm(developer, fields, field, character):
     """NUL, and a lone surrogate as its three bytes."""
-    from urllib.parse import quote, unquote_to_bytes, urlencode
-
     broken = (
         urlencode({**fields, field: ""}, doseq=True)
         + f"&{field}={quote(words(127).encode() + unquote_to_bytes(character))}"

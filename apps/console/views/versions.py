@@ -17,7 +17,7 @@ from apps.console.permissions import TeamView
 from apps.console.previewing import preview_of
 from apps.developers import rules, selectors
 from apps.developers.errors import RefusedError
-from apps.developers.models import Draft, Profile, Status, Submission
+from apps.developers.models import Application, Draft, Profile, Status, Submission
 from apps.developers.models.review import SubmittedScope
 from apps.developers.scopes import ALL
 from apps.developers.services import review
@@ -148,6 +148,9 @@ class VersionWithdrawView(VersionPage):
 
 class VersionDraftView(VersionPage, DraftView):
     """Keeps what is typed into the form."""
+
+    def drafted_application(self) -> Application | None:
+        return self.application
 
     def form_address(self) -> str:
         return reverse("developer:version", args=[self.application.pk])
