@@ -179,8 +179,8 @@ def test_good_registration_is_accepted(fields):
         ({"reasons": {"receipt:write": "Because."}}, "reason-receipt:write", "10 to 280"),
         ({"reasons": {"receipt:write": "x" * 281}}, "reason-receipt:write", "10 to 280"),
         ({"reasons": {"receipt:write": "We need it.\x00"}}, "reason-receipt:write", "cannot be kept"),
-        ({"website_url": ""}, "website_url", "not the address of a web page"),
-        ({"privacy_policy_url": ""}, "privacy_policy_url", "not the address of a web page"),
+        ({"website_url": ""}, "website_url", "Give the address"),
+        ({"privacy_policy_url": ""}, "privacy_policy_url", "Give the address"),
         ({"terms_url": "javascript:alert(1)"}, "terms_url", "not the address of a web page"),
         ({"name": "Penni\u202eteduB"}, "name", "cannot be shown"),
         ({"name": "Penni\u200b"}, "name", "cannot be shown"),
@@ -258,7 +258,7 @@ def test_address_of_a_page_is_accepted(url):
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("", "not the address"),
+        ("", "Give the address"),
         ("partner.example", "not the address"),
         ("//partner.example/", "not the address"),
         ("/privacy", "not the address"),
