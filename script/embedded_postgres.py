@@ -235,7 +235,8 @@ class EmbeddedPostgres:
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(OSError):
                 lines = pid_file.read_text().splitlines()
-                if lines[0] == str(self.process.pid) and lines[-1].strip() == "ready":
+                # Just made, it is still empty.
+                if lines and lines[0] == str(self.process.pid) and lines[-1].strip() == "ready":
                     return
             time.sleep(0.02)
         last = (self.log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]

@@ -7,6 +7,7 @@ JSON, or `null`; what it has to say to the operator goes to stderr.
 import hashlib
 import io
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -66,6 +67,8 @@ def demo_data() -> dict[str, Any] | None:
     kept = Path(os.environ["VAR_DIR"]) / "demo.json"
     if not Organisation.objects.exists():
         progress("Making the demo data ...")
+        # What the demo's people have done is in the audit trail; the window is for who starts the server.
+        logging.getLogger("countersign.audit").setLevel(logging.WARNING)
         output = io.StringIO()
         call_command("seed_demo", json=True, stdout=output)
         demo = json.loads(output.getvalue())

@@ -1,13 +1,16 @@
 """What reviewers decide, and what they may not (CONTRACT section 9)."""
 
+from datetime import timedelta
+
 import pytest
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 
 from apps.developers.errors import AlreadyDecidedError, OwnApplicationError, RefusedError
 from apps.developers.models import HistoryKind, Outcome, Role, Status, TeamMember
 from apps.developers.services import applications, review
 from tests.conftest import RegisteredApplication
-from tests.developers.conftest import DESCRIPTION, kinds, waiting
+from tests.developers.conftest import DESCRIPTION, REASONS, kinds, waiting
 from tests.protocol.test_races import at_once
 
 pytestmark = pytest.mark.spec("CONTRACT", "9 (review)")
@@ -333,3 +336,32 @@ def test_scope_taken_away_by_an_administrator_does_not_come_back_with_what_waits
 
 def waiting_by(application):
     return application.submissions.latest("number").submitted_by
+
+
+def test_comments_have_a_limit_for_each_person(live, owner, reviewer):
+    for number in range(review.MOST_COMMENTS_AN_HOUR):
+        review.add_comment(application=live, actor=owner, text=f"Comment {number}", is_by_reviewer=False)
+
+    with pytest.raises(RefusedError, match="Wait an hour"):
+        review.add_comment(application=live, actor=owner, text="One more", is_by_reviewer=False)
+    review.add_comment(application=live, actor=reviewer, text="Somebody else’s", is_by_reviewer=True)
+    live.history.filter(actor=owner).update(created_at=timezone.now() - timedelta(hours=1, seconds=1))
+    review.add_comment(application=live, actor=owner, text="An hour later", is_by_reviewer=False)
+
+
+def test_versions_have_a_limit_for_each_application(pending, owner):
+    def submit(number):
+        return review.submit_version(
+            application=pending,
+            actor=owner,
+            description=f"{DESCRIPTION} {number}",
+            scopes=["receipt:write"],
+            reasons=REASONS,
+        )
+
+    for number in range(review.MOST_VERSIONS_AN_HOUR - 1):
+        submit(number)
+    with pytest.raises(RefusedError, match="Wait an hour"):
+        submit("one more")
+    pending.submissions.update(submitted_at=timezone.now() - timedelta(hours=1, seconds=1))
+    submit("an hour later")

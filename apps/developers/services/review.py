@@ -6,6 +6,7 @@ do not wait). A decision says which submission it is about; if that one is decid
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
@@ -26,6 +27,10 @@ from apps.developers.models import (
 from apps.developers.models.review import SubmittedScope
 from apps.developers.scopes import in_catalogue_order
 from apps.developers.services.versions import apply_version, create_submission, live_scopes, set_requested_scopes
+
+#: Each is a mail to many. Comments are counted for one person, versions for the application.
+MOST_COMMENTS_AN_HOUR = 30
+MOST_VERSIONS_AN_HOUR = 20
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ def submit_version(
     row = _lock(application)
     if row.status == Status.SUSPENDED:
         raise RefusedError(_("The application is suspended. Write a comment to the reviewers first."))
+    if row.submissions.filter(submitted_at__gt=timezone.now() - timedelta(hours=1)).count() >= MOST_VERSIONS_AN_HOUR:
+        raise RefusedError(_("That is a lot of versions. Wait an hour, then go on."))
     scopes, description = in_catalogue_order(scopes), rules.clean_text(description)
     rules.check_version(profile=row.profile, description=description, scopes=scopes, reasons=reasons)
     removed = [scope for scope in row.scopes if scope not in scopes]
@@ -208,9 +215,17 @@ def reject_submission(*, submission: Submission, actor: User, reason: str) -> No
 
 @transaction.atomic
 def add_comment(*, application: Application, actor: User, text: str, is_by_reviewer: bool) -> None:
-    """Add a comment to the timeline, and mail it to the other side. Raises ValidationError for the text."""
+    """Add a comment to the timeline, and mail it to the other side.
+
+    Raises ValidationError for the text, RefusedError when there were too many of late: each is a mail to many.
+    """
     rules.check_comment(text)
     row = _lock(application)
+    lately = row.history.filter(
+        kind=HistoryKind.COMMENTED, actor=actor, created_at__gt=timezone.now() - timedelta(hours=1)
+    )
+    if lately.count() >= MOST_COMMENTS_AN_HOUR:
+        raise RefusedError(_("That is a lot of comments. Wait an hour, then go on."))
     entry = note(row, HistoryKind.COMMENTED, actor=actor, is_by_reviewer=is_by_reviewer, text=text.strip())
     mails.comment_added(row, entry=entry)
 
