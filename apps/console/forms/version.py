@@ -261,8 +261,8 @@ class ScopesForm(forms.Form):
             error.error_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.error_list}
         )
         for name, errors in by_field.items():
-            present: Sequence[str] = self.errors.get(name, [])
-            new = [entry for entry in errors if not set(entry.messages) & set(present)]
+            present = {str(message) for message in self.errors.get(name, ())}
+            new = [entry for entry in errors if present.isdisjoint(entry.messages)]
             if new:
                 self.add_error(name if name in self.fields else None, new)
 
