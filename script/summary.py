@@ -14,7 +14,12 @@ def summary(host: str, port: int, demo: dict[str, Any] | None) -> str:
     base = f"http://{in_url(reachable(host))}:{port}"
     lines = ["", f"Countersign is running at {base}/  (Ctrl-C ends it)"]
     if demo is not None:
-        lines += [f"Try it out at             {base}/demo/", ""]
+        lines += [
+            f"Try it out at             {base}/demo/",
+            f"Developer portal          {base}/developer/  (log in as developer@…)",
+            f"Review desk               {base}/review/  (log in as reviewer@…)",
+            "",
+        ]
         lines += ["Demo logins"]
         lines += table((user["email"], user["password"], user_note(user)) for user in demo["users"])
         lines += ["", "Demo applications"]
