@@ -7,6 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
+from apps.audit import trail
 from apps.connections.models import Connection
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -82,6 +83,19 @@ def test_pages_for_members(phone, assert_accessible, log_in, organisation):
     for path in MEMBERS_PAGES:
         phone.goto(path)
         assert_accessible(phone)
+
+
+def test_audit_trail(phone, assert_accessible, log_in, member, application):
+    member.is_staff = member.is_superuser = True
+    member.save()
+    trail.record("user:connection:granted", actor=member, application=application.row, scopes=["receipt:read"])
+    phone.goto("/account/login/?next=/audit/")
+    log_in()
+    phone.wait_for_url("**/audit/")
+    phone.get_by_text("Details").first.click()
+    assert_accessible(phone)
+    phone.goto("/audit/?tag=user:&user=nobody")
+    assert_accessible(phone)
 
 
 @pytest.mark.parametrize("path", ["totp/activate/", "webauthn/", "recovery-codes/generate/", "webauthn/add/"])
