@@ -272,13 +272,6 @@ def test_the_address_of_a_form_leads_to_its_page(team_client, live, browser, act
     assert browser.client.get(address(live, action)).status_code == 404
 
 
-def test_the_webhook_page_promises_nothing(team_client, live):
-    page = text_of(team_client.get(address(live, "webhook/")))
-
-    assert "does not send webhooks yet" in page
-    assert address(live, "webhook/") + '" method' not in page
-
-
 def test_the_activity_page_draws_and_tells_the_same_numbers(team_client, live):
     today = timezone.now().date()
     for kind, code, count in [

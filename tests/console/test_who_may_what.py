@@ -35,6 +35,8 @@ from apps.developers.services import secrets, team
 from apps.developers.services.applications import mark_deleted
 from apps.developers.services.terms import current_terms
 from apps.organisations.models import Reviewer
+from apps.webhooks import services as webhooks
+from apps.webhooks.models import EndpointKey, KeyKind, Notification
 from tests.developers.conftest import DESCRIPTION, REASONS, waiting
 
 pytestmark = pytest.mark.spec("CONTRACT", "9 (who sees what)")
@@ -192,6 +194,16 @@ def suspend(scene: Scene) -> None:
     reviews.suspend_application(application=scene.application, actor=None)
 
 
+def set_webhook(scene: Scene) -> None:
+    webhooks.set_endpoint(application=scene.application, actor=None, url="https://partner.example/hooks")
+    webhooks.send_test(application=scene.application)
+
+
+def webhook_key_of(scene: Scene) -> dict[str, Any]:
+    key = EndpointKey.objects.get(kind=KeyKind.API_KEY)
+    return {"kind": KeyKind.API_KEY.value, "seen": webhooks.mark_of(key), "overlap": 3600}
+
+
 ADDRESSES: dict[str, Address] = {
     "developer:applications": Address(whoever_is_logged_in),
     "developer:application-create": Address(whoever_is_logged_in),
@@ -226,7 +238,12 @@ ADDRESSES: dict[str, Address] = {
     "developer:ownership-transfer": Address(
         READ_ALL_WRITE_OWNERS, lambda scene: {"to": scene.target.pk, "is_sure": "on"}
     ),
-    "developer:webhook": Address(READ_ALL_WRITE_DEVELOPERS),
+    "developer:webhook": Address(READ_ALL_WRITE_DEVELOPERS, lambda scene: {"url": "https://partner.example/hooks"}),
+    "developer:webhook-key": Address(READ_ALL_WRITE_DEVELOPERS, webhook_key_of, set_webhook),
+    "developer:webhook-act": Address(READ_ALL_WRITE_DEVELOPERS, lambda scene: {"action": "pause"}, set_webhook),
+    "developer:webhook-again": Address(
+        READ_ALL_WRITE_DEVELOPERS, lambda scene: {"notification": Notification.objects.get().pk}, set_webhook
+    ),
     "developer:activity": Address(READ_ALL_WRITE_DEVELOPERS),
     "developer:delete": Address(READ_ALL_WRITE_OWNERS, lambda scene: {"name": NAME}),
     "developer:integrate": Address(READ_ALL_WRITE_DEVELOPERS),

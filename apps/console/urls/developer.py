@@ -30,7 +30,7 @@ from apps.console.views.trying import (
     TryStepView,
 )
 from apps.console.views.versions import VersionDraftView, VersionView, VersionWithdrawView
-from apps.console.views.webhook import WebhookView
+from apps.console.views.webhook import WebhookActionView, WebhookAgainView, WebhookKeyView, WebhookView
 
 app_name = "developer"
 urlpatterns = [
@@ -62,6 +62,9 @@ urlpatterns = [
     ),
     path("apps/<uuid:pk>/team/transfer", OwnershipTransferView.as_view(), name="ownership-transfer"),
     path("apps/<uuid:pk>/webhook/", WebhookView.as_view(), name="webhook"),
+    path("apps/<uuid:pk>/webhook/key", WebhookKeyView.as_view(), name="webhook-key"),
+    path("apps/<uuid:pk>/webhook/act", WebhookActionView.as_view(), name="webhook-act"),
+    path("apps/<uuid:pk>/webhook/again", WebhookAgainView.as_view(), name="webhook-again"),
     path("apps/<uuid:pk>/activity/", ActivityView.as_view(), name="activity"),
     path("apps/<uuid:pk>/delete/", DeleteView.as_view(), name="delete"),
     path("apps/<uuid:pk>/integrate/", IntegrateView.as_view(), name="integrate"),
