@@ -19,7 +19,8 @@ from django.utils import timezone
 from django.utils.text import Truncator
 
 from apps.connections.models import Connection
-from apps.developers.models import Role, Status
+from apps.developers.history import note
+from apps.developers.models import HistoryKind, Role, Status
 from apps.organisations.addresses import site_address
 from apps.organisations.mail import queue_mail
 from apps.webhooks.delivery import Destination, Message, Result
@@ -223,6 +224,7 @@ def _note_health(endpoint: Endpoint, notification: Notification, result: Result)
     elif not endpoint.is_paused and result.started_at - endpoint.failing_since >= FAILING_LIFETIME:
         endpoint.paused_at, endpoint.pause_reason = timezone.now(), PauseReason.FAILING
         endpoint.save(update_fields=["paused_at", "pause_reason"])
+        note(endpoint.application, HistoryKind.WEBHOOK_CHANGED, actor=None, paused=True)
         _tell_team(endpoint)
 
 

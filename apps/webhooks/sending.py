@@ -181,7 +181,10 @@ def _store(sender: Application, items: list[Item], rows: list[Notification]) -> 
     Notification.objects.bulk_create(rows, ignore_conflicts=True)
     keys = [item.key for item in items if item.key is not None]
     found = Notification.objects.filter(sender=sender, sender_key__in=keys)
-    kept = {str(key): (pk, bytes(digest)) for key, pk, digest in found.values_list("sender_key", "pk", "sender_digest")}
+    kept = {
+        str(key): (pk, bytes(digest or b""))
+        for key, pk, digest in found.values_list("sender_key", "pk", "sender_digest")
+    }
     new = [row for row in rows if row.sender_key is None or kept[row.sender_key][0] == row.pk]
     return _Stored(new=new, kept=kept)
 

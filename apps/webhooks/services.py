@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from procrastinate.types import JSONDict
 
 from apps.accounts.models import User
 from apps.connections.models import Connection
@@ -219,7 +220,8 @@ def redeliver(*, application: Application, notification_id: uuid.UUID) -> Notifi
     if endpoint.is_paused and not notification.is_test:
         raise RefusedError(_("Deliveries are paused. Resume them first: what waits is then sent."))
     if notification.notification_type in {NotificationType.RECEIPT, NotificationType.TRANSACTION}:
-        is_connected = Connection.objects.active().filter(pk=notification.connection_id).exists()
+        connection_id = notification.connection_id
+        is_connected = connection_id is not None and Connection.objects.active().filter(pk=connection_id).exists()
         if not is_connected or not application.is_approved:
             raise RefusedError(_("The user is not connected to the application any more, so this is not sent again."))
     notification.endpoint, notification.state = endpoint, State.QUEUED
@@ -241,7 +243,8 @@ def make_body(
 
 def wake_endpoints(endpoint_ids: Iterable[uuid.UUID]) -> None:
     """Queue a look at each endpoint, in the caller's transaction."""
-    queue_jobs(deliver, *({"endpoint_id": str(endpoint_id)} for endpoint_id in endpoint_ids))
+    jobs: list[JSONDict] = [{"endpoint_id": str(endpoint_id)} for endpoint_id in endpoint_ids]
+    queue_jobs(deliver, *jobs)
 
 
 def _queued(endpoint: Endpoint) -> QuerySet[Notification]:

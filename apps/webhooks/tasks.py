@@ -13,6 +13,7 @@ from django.db import close_old_connections
 from django.utils import timezone
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
+from procrastinate.types import JSONDict
 
 from apps.webhooks import outbox
 from apps.webhooks.delivery import Message, open_client, send
@@ -88,7 +89,8 @@ async def wake_forgotten_endpoints(context: JobContext, timestamp: int) -> None:
     """Queue a look at each endpoint at which something is overdue: its job was lost, or is late."""
     endpoints = await _in_database(outbox.forgotten_endpoints)
     if endpoints:
-        await deliver.batch_defer_async(*({"endpoint_id": str(endpoint)} for endpoint in endpoints))
+        jobs: list[JSONDict] = [{"endpoint_id": str(endpoint)} for endpoint in endpoints]
+        await deliver.batch_defer_async(*jobs)
 
 
 @app.periodic(cron="53 * * * *")

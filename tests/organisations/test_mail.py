@@ -389,6 +389,21 @@ def test_mail_of_a_worker_that_was_killed_is_taken_up_again(greet, age, status):
     assert the_job().status == status
 
 
+def test_killed_job_of_which_the_next_one_waits_is_given_up_and_holds_up_no_other(greet):
+    greet(["ada@example.com", "bob@example.com"])
+    first, second = queued()
+    ProcrastinateJob.objects.filter(pk=first.pk).update(queueing_lock="only-one")
+    for row in (first, second):
+        start(row, timedelta(minutes=5))
+    greet("next@example.com")
+    ProcrastinateJob.objects.filter(args__to="next@example.com").update(queueing_lock="only-one")
+
+    run_periodic(tasks.resume_jobs)
+
+    statuses = dict(ProcrastinateJob.objects.values_list("args__to", "status"))
+    assert statuses == {"ada@example.com": "failed", "bob@example.com": "todo", "next@example.com": "todo"}
+
+
 # --- addresses in mails -----------------------------------------------------------------------------
 
 
