@@ -389,6 +389,7 @@ def test_mail_of_a_worker_that_was_killed_is_taken_up_again(greet, age, status):
     assert the_job().status == status
 
 
+@pytest.mark.django_db(transaction=True)
 def test_killed_job_of_which_the_next_one_waits_is_given_up_and_holds_up_no_other(greet):
     greet(["ada@example.com", "bob@example.com"])
     first, second = queued()
