@@ -62,13 +62,14 @@ def _actor(user_id: Any) -> Any:
 
 
 def _fields(change_message: Any) -> list[str]:
-    """Return the names of the fields that a form has changed; their values, and what rows are called, stay out."""
-    if not isinstance(change_message, list):
-        return []
-    found = {
-        str(field)
-        for entry in change_message
-        for change in entry.values()
-        for field in (change.get("fields", []) if isinstance(change, dict) else [])
-    }
+    """Return the names of the fields that a form has changed, and of the kinds of rows added or deleted with it.
+
+    Values, and what rows are called, stay out.
+    """
+    found: set[str] = set()
+    for entry in change_message if isinstance(change_message, list) else []:
+        for action, change in entry.items():
+            found.update(map(str, change.get("fields", [])))
+            if action != "changed" and "name" in change:
+                found.add(f"{change['name']} ({action})")
     return sorted(found)

@@ -1,5 +1,3 @@
-import uuid
-
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -164,7 +162,7 @@ class SealedEvent(models.Model):
 class Anonymisation(models.Model):
     """Somebody whose account is closed, and whose part in the trail is deleted when the time has come."""
 
-    user_id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    user_id = models.UUIDField(primary_key=True)
     due_at = models.DateTimeField(db_index=True)
 
     class Meta:

@@ -21,21 +21,22 @@ BATCH_SIZE = 1_000
 #: "audit" as a number; whoever changes seals holds this advisory lock.
 _LOCK = 0x6175646974
 
-# Ids that have not been given out yet come from the server that the database was restored from. Each half reads the
-# index from its end; `horizon` is what every later event's transaction is not older than.
+# Ids that have not been given out yet come from the server that the database was restored from; they are looked for
+# until everything has been sealed once. What is sealed is looked up row by row: the index leads to the few new events,
+# while an anti-join might read both tables.
 _SEALABLE = """
 WITH running AS MATERIALIZED (
     SELECT pg_snapshot_xmin(s) AS oldest, pg_snapshot_xmax(s) AS next FROM pg_current_snapshot() AS s
 ), restored AS (
     SELECT e.id, e.transaction_id, 0 AS half FROM audit_auditevent e
-    WHERE e.transaction_id >= (SELECT next FROM running)
+    WHERE %(is_new_server)s::boolean AND e.transaction_id >= (SELECT next FROM running)
       AND e.transaction_id IS DISTINCT FROM pg_current_xact_id_if_assigned()
-      AND NOT EXISTS (SELECT FROM audit_sealedevent m WHERE m.event_id = e.id)
+      AND (SELECT m.seal_id FROM audit_sealedevent m WHERE m.event_id = e.id) IS NULL
     ORDER BY e.transaction_id, e.id LIMIT %(size)s
 ), own AS (
     SELECT e.id, e.transaction_id, 1 AS half FROM audit_auditevent e
     WHERE e.transaction_id >= %(floor)s::text::xid8 AND e.transaction_id < (SELECT oldest FROM running)
-      AND NOT EXISTS (SELECT FROM audit_sealedevent m WHERE m.event_id = e.id)
+      AND (SELECT m.seal_id FROM audit_sealedevent m WHERE m.event_id = e.id) IS NULL
     ORDER BY e.transaction_id, e.id LIMIT %(size)s
 )
 SELECT both_halves.id, half, transaction_id::text, (SELECT oldest FROM running)::text
@@ -87,7 +88,8 @@ def _seal_batch() -> int:
         return 0
     last = AuditSeal.objects.order_by("-pk").first()
     cluster = cluster_id()
-    batch = _find_batch(last.horizon if last and last.cluster == cluster else 0)
+    is_new_server = not AuditSeal.objects.filter(cluster=cluster, is_complete=True).exists()
+    batch = _find_batch(last.horizon if last and last.cluster == cluster else 0, is_new_server)
     if not batch.event_ids:
         return 0
     by_id = AuditEvent.objects.in_bulk(batch.event_ids)
@@ -115,9 +117,9 @@ def _seal_batch() -> int:
     return len(events)
 
 
-def _find_batch(floor: int) -> _Batch:
+def _find_batch(floor: int, is_new_server: bool) -> _Batch:
     with database.cursor() as cursor:
-        cursor.execute(_SEALABLE, {"floor": str(floor), "size": BATCH_SIZE})
+        cursor.execute(_SEALABLE, {"floor": str(floor), "is_new_server": is_new_server, "size": BATCH_SIZE})
         rows = cursor.fetchall()
     is_complete = len(rows) < BATCH_SIZE
     own = [int(transaction_id) for _id, half, transaction_id, _oldest in rows if half == 1]

@@ -147,11 +147,16 @@ def _verify_rest(report: Report) -> Iterator[Finding]:
     """Check what is not sealed yet, and rows that belong to nothing."""
     last = AuditSeal.objects.order_by("-pk").first()
     cluster = cluster_id()
+    # Before that, such an event may come from the server that the database was restored from.
+    was_all_sealed = AuditSeal.objects.filter(cluster=cluster, is_complete=True).exists()
+    next_transaction = _next_transaction()
     for chunk in _chunks(AuditEvent.objects.filter(~Exists(SealedEvent.objects.filter(event=OuterRef("pk"))))):
         report.unsealed_events += len(chunk)
         for event in chunk:
             if last is not None and _is_from_before(event, last, cluster):
                 yield Finding("was put in afterwards: an event of its time would have been sealed", event=event.pk)
+            elif was_all_sealed and event.transaction_id >= next_transaction:
+                yield Finding("was put in: its transaction has not been yet", event=event.pk)
         yield from _verify_people({event.pk: event for event in chunk}, None)
     strangers = AuditPerson.objects.filter(~Exists(AuditEvent.objects.filter(pk=OuterRef("event_id"))))
     for event_id in strangers.values_list("event_id", flat=True).distinct()[:_CHUNK]:
@@ -159,6 +164,16 @@ def _verify_rest(report: Report) -> Iterator[Finding]:
     homeless = SealedEvent.objects.filter(~Exists(AuditSeal.objects.filter(pk=OuterRef("seal_id"))))
     for seal_id in homeless.values_list("seal_id", flat=True).distinct()[:_CHUNK]:
         yield Finding("is missing; the list of its events is still there", seal=seal_id)
+
+
+def _next_transaction() -> int:
+    """Return the first transaction id that this moment cannot have seen."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT GREATEST(pg_snapshot_xmax(pg_current_snapshot())::text::bigint, "
+            "pg_current_xact_id_if_assigned()::text::bigint + 1)"
+        )
+        return int(cursor.fetchone()[0])
 
 
 def _chunks(events: QuerySet[AuditEvent]) -> Iterator[list[AuditEvent]]:

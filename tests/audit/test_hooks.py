@@ -313,12 +313,14 @@ def test_administration_is_on_record(administrator):
 
 def test_administration_says_what_it_is_about(application, member, make_user):
     administrator = make_user("root@example.com")
+    message = [{"changed": {"fields": ["X"]}}, {"added": {"name": "reviewer", "object": "Grace Hopper"}}]
     for row in (application.row, application.row.organisation, member):
-        LogEntry.objects.log_actions(administrator.pk, [row], CHANGE, [{"changed": {"fields": ["X"]}}])
+        LogEntry.objects.log_actions(administrator.pk, [row], CHANGE, message)
 
     assert last("administrator:application:changed").application_id == application.row.pk
     assert last("administrator:organisation:changed").organisation_id == application.row.organisation_id
     assert about_of(last("administrator:user:changed")).user_id == member.pk
+    assert last("administrator:user:changed").details["fields"] == ["X", "reviewer (added)"]
     assert LogEntry.objects.count() == 3
 
 

@@ -312,8 +312,8 @@ def test_trail_restored_elsewhere_goes_on(monkeypatch):
     """Another server counts transactions anew, from below: its events are none the worse for it."""
     find_batch = sealing._find_batch
 
-    def find_batch_far_ahead(floor):
-        batch = find_batch(floor)
+    def find_batch_far_ahead(floor, is_new_server):
+        batch = find_batch(floor, is_new_server)
         return replace(batch, horizon=batch.horizon + 5_000_000)
 
     trail.record("server:thing:done")
@@ -326,6 +326,17 @@ def test_trail_restored_elsewhere_goes_on(monkeypatch):
     assert verify().findings == []
     assert sealing.seal_events(batches=1) == 1
     assert verify().findings == []
+
+
+def test_event_of_a_transaction_that_has_not_been_is_named(sealed):
+    tamper(
+        "INSERT INTO audit_auditevent (tag, details, happened_at, transaction_id) "
+        "VALUES ('a:b:c', '{}', now(), (pg_current_xact_id()::text::bigint + 5000000)::text::xid8)"
+    )
+    forged = AuditEvent.objects.latest("pk")
+
+    assert sealing.seal_events(batches=1) == 0
+    assert problems() == [(None, forged.pk, "was put in")]
 
 
 def test_unsealed_event_of_another_server_is_sealed():

@@ -4,7 +4,6 @@ import apps.audit.fields
 import apps.audit.models
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import uuid
 from django.db import migrations, models
 
 
@@ -19,7 +18,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Anonymisation',
             fields=[
-                ('user_id', models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
+                ('user_id', models.UUIDField(primary_key=True, serialize=False)),
                 ('due_at', models.DateTimeField(db_index=True)),
             ],
             options={
