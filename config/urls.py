@@ -11,7 +11,9 @@ from django.urls import include, path
 from apps.consent.views import (
     AuthorizationView,
     ConnectionListView,
+    ConnectionRemoveAllView,
     ConnectionRemoveView,
+    ConnectionView,
     ContinueView,
     HomeView,
     MembershipView,
@@ -58,6 +60,8 @@ urlpatterns = [
     # people
     path("continue/<str:key>/", ContinueView.as_view(), name="continue"),
     path("account/connections/", ConnectionListView.as_view(), name="connections"),
+    path("account/connections/remove/", ConnectionRemoveAllView.as_view(), name="connections-remove"),
+    path("account/connections/<uuid:pk>/", ConnectionView.as_view(), name="connection"),
     path("account/connections/<uuid:pk>/remove/", ConnectionRemoveView.as_view(), name="connection-remove"),
     path("account/2fa/", include("allauth.mfa.urls")),
     path("account/sessions/", include("allauth.usersessions.urls")),

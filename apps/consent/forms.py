@@ -20,17 +20,9 @@ class ConsentForm(forms.Form):
         field.choices = [(scope, scope) for scope in optional_scopes]
 
 
-class MembershipForm(forms.Form):
-    """What a user does with a connection: which button, and which scopes are switched on."""
+class ScopesForm(forms.Form):
+    """Which of an application's scopes are switched on."""
 
-    action = forms.ChoiceField(
-        choices=[
-            ("save", _("Save changes")),
-            ("remove", _("Remove connection")),
-            ("confirm-remove", _("Yes, remove")),
-            ("cancel", _("Cancel")),
-        ]
-    )
     scopes = forms.MultipleChoiceField(required=False)
 
     def __init__(self, *args: Any, scopes: list[str], **kwargs: Any) -> None:
@@ -41,6 +33,26 @@ class MembershipForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         field: Any = self.fields["scopes"]
-        if data.get("action") == "save" and field.choices and not data.get("scopes"):
+        if self.is_saving(data) and field.choices and not data.get("scopes") and "scopes" not in self.errors:
             raise ValidationError(_("Leave at least one on, or remove the connection."))
         return data
+
+    def is_saving(self, data: dict[str, Any]) -> bool:
+        """Say whether the answer means that the scopes are to be saved."""
+        return True
+
+
+class MembershipForm(ScopesForm):
+    """What a user whom a partner has sent does with a connection: which button, and which scopes are on."""
+
+    action = forms.ChoiceField(
+        choices=[
+            ("save", _("Save changes")),
+            ("remove", _("Remove connection")),
+            ("confirm-remove", _("Yes, remove")),
+            ("cancel", _("Cancel")),
+        ]
+    )
+
+    def is_saving(self, data: dict[str, Any]) -> bool:
+        return data.get("action") == "save"

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.utils.functional import Promise
 
 from apps.accounts.models import User
-from apps.connections.models import Connection
+from apps.connections.models import Connection, ConnectionQuerySet
 from apps.developers.models import Application, Status
 from apps.developers.scopes import ALL
 from apps.organisations.models import served_at
@@ -29,7 +29,8 @@ def shown_scopes(
 ) -> list[tuple[str, list[ShownScope]]]:
     """Return `scopes` in plain words, with the developer's reasons, grouped by category in catalogue order."""
     asked, has = set(scopes), set(granted)
-    requested = {row.scope: row for row in application.requested_scopes.filter(scope__in=asked)}
+    # All of them, so that a list that has fetched them beforehand needs no query for each application.
+    requested = {row.scope: row for row in application.requested_scopes.all()}
     groups: dict[str, list[ShownScope]] = {}
     for scope in ALL.values():
         if scope.name in asked:
@@ -49,10 +50,19 @@ def shown_scopes(
 def active_connections(user: User, *, host: str) -> QuerySet[Connection]:
     """Return the user's active connections to applications of the organisation at `host`, newest first."""
     return (
-        Connection.objects.active()
-        .filter(served_at(host, "application__organisation"), user=user)
+        _connections_at(host, user)
+        .active()
         # They are being ended in the background.
         .exclude(application__status=Status.DELETED)
-        .select_related("application__organisation")
-        .order_by("-created_at")
+        .order_by("-created_at", "pk")
     )
+
+
+def ended_connections(user: User, *, host: str) -> QuerySet[Connection]:
+    """Return what the user had connected at `host` and is no more, the last that ended first."""
+    return _connections_at(host, user).filter(ended_at__isnull=False).order_by("-ended_at", "pk")
+
+
+def _connections_at(host: str, user: User) -> ConnectionQuerySet:
+    here = Connection.objects.filter(served_at(host, "application__organisation"), user=user)
+    return here.select_related("application__organisation")

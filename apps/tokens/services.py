@@ -108,6 +108,16 @@ def end_connection(*, connection: Connection, reason: EndReason, actor: User | N
     return bool(ended)
 
 
+@transaction.atomic
+def end_connections(*, connections: QuerySet[Connection], reason: EndReason, actor: User | None = None) -> int:
+    """End all of them, or none if one cannot be ended; returns how many this call ended.
+
+    In the order of their ids, so that two calls at the same time wait for each other instead of failing.
+    """
+    rows = list(connections.order_by("pk"))
+    return sum(end_connection(connection=connection, reason=reason, actor=actor) for connection in rows)
+
+
 def _record_end(connection: Connection, reason: EndReason, actor: User | None) -> None:
     is_own = reason == EndReason.USER
     trail.record(
