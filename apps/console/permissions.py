@@ -15,7 +15,7 @@ from apps.accounts.models import User
 from apps.accounts.selectors import signed_in_user
 from apps.console import terms
 from apps.developers.models import Application, Role, TeamMember
-from apps.developers.selectors import find_membership, find_reviewable
+from apps.developers.selectors import find_membership, find_reviewable, has_part_in
 
 #: Which roles have at least the rights of each.
 _AT_LEAST: dict[Role, frozenset[str]] = {
@@ -105,7 +105,9 @@ class ReviewedApplicationView(ReviewerView):
     """A page of one application, for the reviewers of its organisation: `self.application`."""
 
     application: Application
-    #: The reviewer is on the application's team: they may look and comment for the team, but decide nothing.
+    #: Whoever is on the team speaks for the team.
+    is_on_team: bool
+    #: The reviewer is on the team, or has sent what they would decide on: they may look and comment, but decide nothing.
     is_own: bool
 
     def admit(self, request: HttpRequest) -> HttpResponseBase | None:
@@ -114,5 +116,6 @@ class ReviewedApplicationView(ReviewerView):
         if application is None:
             raise Http404
         self.application = application
-        self.is_own = application.team.filter(user=self.user).exists()
+        self.is_on_team = application.team.filter(user=self.user).exists()
+        self.is_own = has_part_in(application=application, user=self.user)
         return None

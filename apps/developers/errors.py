@@ -27,9 +27,11 @@ class AlreadyDecidedError(RefusedError):
 
 
 class OwnApplicationError(RefusedError):
-    """A reviewer does not decide on an application whose team they are on."""
+    """A reviewer does not decide on an application whose team they are on, nor on what they have sent themselves."""
 
-    message = _("You are on the team of this application, so another reviewer has to decide.")
+    message = _(
+        "You are on the team of this application, or have sent it for review: another reviewer has to decide."
+    )
 
 
 class LastOwnerError(RefusedError):

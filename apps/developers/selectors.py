@@ -44,6 +44,18 @@ def reviewable_applications(organisation_ids: Collection[uuid.UUID]) -> QuerySet
     )
 
 
+def has_part_in(*, application: Application, user: User) -> bool:
+    """Say whether `user` is too near to decide on it: on its team, whoever registered it, or whoever sent what waits.
+
+    The last two because somebody may leave the team between sending and deciding.
+    """
+    return (
+        application.user_id == user.pk
+        or application.team.filter(user=user).exists()
+        or application.submissions.filter(outcome=Outcome.WAITING, submitted_by=user).exists()
+    )
+
+
 def memberships_of(user: User) -> QuerySet[TeamMember]:
     """Return the user's places on teams by name of the application, with application and organisation."""
     return (

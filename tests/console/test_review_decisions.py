@@ -254,6 +254,20 @@ def test_reviewer_on_the_team_does_not_reinstate(desk, live, reviewer, colleague
     assert status_of(live) == Status.SUSPENDED
 
 
+def test_reviewer_who_sent_it_and_left_the_team_decides_nothing_and_speaks_for_the_reviewers(
+    desk, pending, reviewer, owner
+):
+    pending.submissions.update(submitted_by=reviewer)
+
+    page = decide(desk, pending)
+    assert page.status_code == 409
+    assert "or have sent it for review: another reviewer has to decide." in page.content.decode()
+    assert 'value="approve"' not in desk.get(address(pending)).content.decode()
+    assert waiting(pending).is_waiting
+    desk.post(address(pending, "comment"), {"text": "I sent this."})
+    assert pending.history.latest("pk").is_by_reviewer
+
+
 def test_services_refuse_a_reviewer_on_the_team(live, submit, reviewer):
     TeamMember.objects.create(application=live, user=reviewer, role=Role.VIEWER)
     submit(live, scopes=BOTH)

@@ -71,6 +71,29 @@ def test_nobody_decides_on_an_application_whose_team_they_are_on(pending, review
     assert (pending.status, kinds(pending)) == (Status.PENDING, ["registered"])
 
 
+def test_nobody_decides_on_what_they_registered_after_leaving_the_team(pending, owner, join, decision):
+    join(pending, Role.OWNER)
+    pending.team.filter(user=owner).delete()
+
+    with pytest.raises(OwnApplicationError):
+        decision[0](submission=waiting(pending), actor=owner, reason="It was mine.")
+    with pytest.raises(OwnApplicationError):
+        review.approve_application(application=pending, actor=owner)
+    assert waiting(pending).decided_by is None
+
+
+def test_nobody_decides_on_what_they_sent_after_leaving_the_team(live, join, submit, reviewer, decision):
+    member = join(live)
+    submit(live, actor=member.user, scopes=["receipt:write", "receipt:read"])
+    member.delete()
+
+    with pytest.raises(OwnApplicationError):
+        decision[0](submission=waiting(live), actor=member.user, reason="It was mine.")
+    # Of what others have sent since, they decide like anybody else.
+    submit(live, scopes=["receipt:write", "receipt:read"], description=f"New {DESCRIPTION}")
+    decision[0](submission=waiting(live), actor=member.user, reason="Theirs.")
+
+
 @pytest.mark.parametrize(
     "act",
     [

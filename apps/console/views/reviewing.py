@@ -148,7 +148,7 @@ class CommentView(ReviewView):
                 application=self.application,
                 actor=self.user,
                 text=form.cleaned_data["text"],
-                is_by_reviewer=not self.is_own,
+                is_by_reviewer=not self.is_on_team,
             )
         except RefusedError as refusal:
             return self.show(comment_form=form, refusal=refusal, status=409)

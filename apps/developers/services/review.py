@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User
-from apps.developers import mails, rules
+from apps.developers import mails, rules, selectors
 from apps.developers.errors import AlreadyDecidedError, OwnApplicationError, RefusedError
 from apps.developers.history import note
 from apps.developers.models import (
@@ -348,7 +348,7 @@ def _decide(
 
 
 def _refuse_own(row: Application, actor: User | None) -> None:
-    if actor is not None and row.team.filter(user=actor).exists():
+    if actor is not None and selectors.has_part_in(application=row, user=actor):
         raise OwnApplicationError
 
 
