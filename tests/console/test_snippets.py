@@ -1,12 +1,14 @@
 """The programs of the integrate page: they run as they stand, and nothing gets out of its quotes in them."""
 
 import ast
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,6 +41,14 @@ HOSTILE = [
     "</script><b>",
     "emoji 🙂 and ä",
     "{{ name }} {% now 'Y' %}",
+    # What ends PHP, left over when it was taken out once.
+    "??>> <?php echo 1; //",
+    "?\u200b> ?\x1f> <?php echo 1; //",
+    # Tells Python in the first two lines how to read the file (PEP 263).
+    "coding: utf-7",
+    "-*- coding=utf-7 -*- vim: set fileencoding=utf-7 :",
+    "+ACIAOwBwAHIAaQBuAHQAKAAiAGgAaQAiACkAOwAi- and more",
+    "Ends with a backslash \\",
 ]
 
 
@@ -337,7 +347,11 @@ def test_literal_of_php_is_the_value(value) -> None:
 def test_comment_stays_on_its_line(value) -> None:
     said = comment(value)
     assert len(said.splitlines()) <= 1
-    assert "?>" not in said
+    assert not re.search(r"[<>?:=*\\\\/#]", said)
+
+
+def test_comment_names_the_application_as_people_know_it() -> None:
+    assert comment("  O'Brien & Söhne, Café 3 (東京) – No. 1!") == "O'Brien & Söhne, Café 3 (東京) – No. 1!"
 
 
 @pytest.mark.parametrize("slug", [*INTERPRETERS, *READ_ONLY])
@@ -371,7 +385,7 @@ class _Single:
 def _split_comment(slug: str, text: str) -> tuple[str, str, str]:
     """Return what stands before the line with the application's name, that line, and the rest."""
     lines = text.split("\n")
-    index = 1 if slug in {"curl", "league"} else 0
+    index = {"curl": 1, "league": 1, "openid-client": 0}.get(slug, 2)
     return "\n".join(lines[:index]), lines[index], "\n".join(lines[index + 1 :])
 
 
@@ -381,6 +395,21 @@ def test_programs_for_python_and_the_shell_still_parse(value, make_application) 
     row.client_id = value
     written = programs(row, "https://receipts.example")
     for slug in ("requests-oauthlib", "authlib"):
-        ast.parse(written[slug].text)
+        # As bytes, which is how Python finds the file: it decides by itself how they are read.
+        ast.parse(written[slug].text.encode())
     checked = subprocess.run(["sh", "-n"], input=written["curl"].text.encode(), capture_output=True)
     assert (checked.returncode, checked.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("slug", ["requests-oauthlib", "authlib"])
+@pytest.mark.parametrize("value", HOSTILE)
+def test_name_does_not_say_how_python_reads_the_program(slug, value, make_application) -> None:
+    """PEP 263. In UTF-7 an address of plain letters ends its literal, and what follows runs."""
+    row = make_application("customer", client_type="public", name="x").row
+    row.name, row.redirect_uris = value, "https://example.com/+ACIAOwBwAHIAaQBuAHQAKAAiAGgAaQAiACkAOwAi-"
+    text = programs(row, "https://receipts.example")[slug].text
+
+    encoding, _lines = tokenize.detect_encoding(io.BytesIO(text.encode()).readline)
+    assert encoding == "utf-8"
+    assert value not in "".join(text.splitlines(keepends=True)[:2])
+    assert ast.dump(ast.parse(text.encode())) == ast.dump(ast.parse(text))

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Callable
 
 Quote = Callable[[str], str]
+#: Signs that a comment may have beside letters and digits.
+_PLAIN_SIGNS = frozenset(".,'&()+!-–’")
 
 
 def quote_shell(value: str) -> str:
@@ -30,6 +32,14 @@ def quote_php(value: str) -> str:
 
 
 def comment(value: str) -> str:
-    """Return `value` for a comment of one line: no line break of any kind, and nothing that ends PHP."""
-    line = "".join(" " if unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"} else char for char in value)
-    return " ".join(line.replace("?>", "?").split())
+    """Return `value` for a comment of one line: its letters, digits and a few signs, everything else as a space.
+
+    A comment says more to some programs than to people: `?>` ends PHP in the middle of one, `coding:` tells Python how
+    to read the whole file (PEP 263), editors take orders from `vim:` and `-*-`. Signs that only people read are known;
+    those that some program reads are not.
+    """
+    return " ".join("".join(char if _is_plain(char) else " " for char in value).split())
+
+
+def _is_plain(char: str) -> bool:
+    return unicodedata.category(char)[0] in "LMN" or char in _PLAIN_SIGNS
