@@ -371,7 +371,6 @@ def test_data_that_is_wrong_is_named(ask, connection, data):
     "body",
     [
         *(
-            "",
             "[]",
             '"x"',
             "null",
