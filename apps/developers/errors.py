@@ -29,8 +29,15 @@ class AlreadyDecidedError(RefusedError):
 class OwnApplicationError(RefusedError):
     """A reviewer does not decide on an application whose team they are on, nor on what they have sent themselves."""
 
+    message = _("You are on the team of this application, or have sent it for review: another reviewer has to decide.")
+
+
+class StaleVersionError(RefusedError):
+    """The version was written beside a page that shows what is not so any more. Nothing has been changed."""
+
     message = _(
-        "You are on the team of this application, or have sent it for review: another reviewer has to decide."
+        "This application has changed since you opened the page, so nothing was sent. What you wrote is still here: "
+        "look at what is there now, and at what would happen, then send it again."
     )
 
 

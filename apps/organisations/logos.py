@@ -114,9 +114,10 @@ def replace_logo(*, row: models.Model, logo: File | None) -> None:
     """Give `row` (an organisation, an application: its field is `logo`) the logo of a LogoField, or none.
 
     The old file goes when the transaction is committed: until then the old row may still be the valid one. The
-    row is locked, so that of two at the same moment neither leaves a file behind.
+    row is locked, so that of two at the same moment neither leaves a file behind; what only refers to it, like a token
+    of an application, does not wait.
     """
-    rows = type(row)._default_manager.select_for_update(of=("self",))
+    rows = type(row)._default_manager.select_for_update(no_key=True, of=("self",))
     delete_after_commit(rows.only("logo").get(pk=row.pk).logo)  # type: ignore[attr-defined]
     row.logo = logo or ""  # type: ignore[attr-defined]
     row.save(update_fields=["logo"])

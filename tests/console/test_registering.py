@@ -15,6 +15,7 @@ from django.test import Client
 
 from apps.accounts.models import User
 from apps.developers.models import Application, Draft, Role, Status, TeamMember, TermsAgreement
+from apps.developers.services.applications import mark_deleted
 from apps.developers.services.terms import current_terms, publish_terms
 from apps.organisations.models import Organisation
 
@@ -367,6 +368,24 @@ def test_form_that_was_changed_after_it_was_sent_may_be_sent_with_a_key_of_its_o
     assert key != fields["form_key"]
     assert add(name="Another One", form_key=key).status_code == 200
     assert Application.objects.count() == 2
+
+
+def test_what_was_deleted_may_be_registered_anew_with_the_same_form(add, developer, fields, member):
+    add()
+    mark_deleted(application=Application.objects.get(), actor=member)
+    developer.post("/developer/add/draft", fields)
+    assert Draft.objects.count() == 1
+
+    response = add()
+
+    assert response.status_code == 409
+    assert "with this form, and it has been deleted. Press Add again to add it." in text_of(response)
+    assert 'value="Penni Budget"' in text_of(response)
+    assert words(127) in text_of(response)
+    key = re.search(r'name="form_key" value="([^"]+)"', text_of(response))[1]
+    assert key != fields["form_key"]
+    assert add(form_key=key).status_code == 200
+    assert Application.objects.existing().count() == 1
 
 
 def test_same_key_of_two_people_registers_two(add, fields, make_user):

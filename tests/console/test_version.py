@@ -50,6 +50,11 @@ def typed_description(page: str) -> str:
     return re.search(r"<textarea id=\"id_description\"[^>]*>\s*(.*?)</textarea>", page, re.DOTALL)[1].strip()
 
 
+def seen_on(page: str) -> str:
+    """The mark that the form sends along."""
+    return re.search(r'name="seen" value="(\w*)"', page)[1]
+
+
 def is_ticked(page: str, scope: str) -> bool:
     return bool(re.search(rf'id="id_scope-{scope}"[^>]*checked', page))
 
@@ -113,7 +118,8 @@ def test_draft_comes_before_all_of_them(team, live, submit):
 
 
 def send(client: Client, application: Application, **fields) -> str:
-    response = client.post(address_of(application), {"description": DESCRIPTION, **fields}, follow=True)
+    typed = {"seen": seen_on(page_of(client, application)), "description": DESCRIPTION, **fields}
+    response = client.post(address_of(application), typed, follow=True)
     assert response.redirect_chain == [(address_of(application), 302)], response.content.decode()
     return html.unescape(response.content.decode())
 
@@ -182,7 +188,7 @@ def test_pending_application_is_sent_anew(team, pending):
 
 
 def test_sending_forgets_the_draft(team, live):
-    team.post(address_of(live, "draft"), {"description": "My draft."})
+    team.post(address_of(live, "draft"), {"seen": seen_on(page_of(team, live)), "description": "My draft."})
 
     send(team, live, **BOTH)
 
@@ -202,9 +208,11 @@ def test_sending_forgets_the_draft(team, live):
     ],
 )
 def test_version_that_breaks_a_rule_is_refused_and_kept(team, live, fields, message):
-    response = team.post(address_of(live), {"description": DESCRIPTION, **fields})
+    seen = seen_on(page_of(team, live))
+    response = team.post(address_of(live), {"seen": seen, "description": DESCRIPTION, **fields})
 
     assert response.status_code == 400
+    assert seen_on(response.content.decode()) == seen
     assert message in html.unescape(response.content.decode())
     assert live.submissions.count() == 1
 
@@ -217,6 +225,70 @@ def test_suspended_application_shows_no_form_and_takes_none(team, live, reviewer
 
     assert response.status_code == 409
     assert "The application is suspended." in response.content.decode()
+
+
+# --- a form that is older than what is live -----------------------------------------------------------
+
+
+def test_scope_that_was_approved_meanwhile_does_not_end_because_an_older_form_does_not_have_it(
+    team, live, submit, reviewer
+):
+    seen = seen_on(page_of(team, live))
+    submit(live, scopes=["receipt:write", "receipt:read"])
+    review.approve_submission(submission=waiting(live), actor=reviewer)
+    typed = {"description": OTHER_DESCRIPTION, **WRITE}
+
+    response = team.post(address_of(live), {"seen": seen, **typed})
+
+    page = html.unescape(response.content.decode())
+    assert response.status_code == 409
+    assert "This application has changed since you opened the page" in page
+    live.refresh_from_db()
+    assert live.scopes == ["receipt:write", "receipt:read"]
+    assert not live.submissions.filter(outcome=Outcome.WAITING).exists()
+    # What was typed is kept, beside what is live now.
+    assert typed_description(page) == OTHER_DESCRIPTION.strip()
+    assert "“Reading receipts” ends at once, for everybody who has connected." in differences(page)
+
+    # Whoever has read that may mean it.
+    response = team.post(address_of(live), {"seen": seen_on(page), **typed})
+    assert response.status_code == 302
+    live.refresh_from_db()
+    assert live.scopes == ["receipt:write"]
+
+
+@pytest.mark.parametrize("seen", ["", "something", "\u0000"])
+def test_form_with_no_mark_or_another_is_not_sent(team, live, seen):
+    response = team.post(address_of(live), {"seen": seen, "description": OTHER_DESCRIPTION, **WRITE})
+
+    assert response.status_code in {400, 409}
+    assert live.submissions.count() == 1
+
+
+def test_form_does_not_take_the_place_of_a_version_that_a_colleague_has_sent_since(team, live, submit, join):
+    seen = seen_on(page_of(team, live))
+    submit(live, actor=join(live).user, scopes=["receipt:write", "receipt:read"])
+
+    response = team.post(address_of(live), {"seen": seen, "description": OTHER_DESCRIPTION, **WRITE})
+
+    assert response.status_code == 409
+    assert "Version 2 waits for the review" in response.content.decode()
+    assert waiting(live).number == 2
+
+
+def test_draft_that_is_older_than_what_is_live_says_so_when_it_is_sent(team, live, submit, join, reviewer):
+    typed = {"description": OTHER_DESCRIPTION, **WRITE}
+    team.post(address_of(live, "draft"), {"seen": seen_on(page_of(team, live)), **typed})
+    submit(live, actor=join(live).user, scopes=["receipt:write", "receipt:read"])
+    review.approve_submission(submission=waiting(live), actor=reviewer)
+
+    page = page_of(team, live)
+    assert typed_description(page) == OTHER_DESCRIPTION.strip()
+    response = team.post(address_of(live), {"seen": seen_on(page), **typed})
+
+    assert response.status_code == 409
+    live.refresh_from_db()
+    assert live.scopes == ["receipt:write", "receipt:read"]
 
 
 # --- taking back ---------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from apps.developers.models import (
     TermsVersion,
 )
 from apps.developers.services import review as reviews
-from apps.developers.services import secrets, team
+from apps.developers.services import secrets, team, versions
 from apps.developers.services.applications import mark_deleted
 from apps.developers.services.terms import current_terms
 from apps.organisations.models import Reviewer
@@ -159,6 +159,7 @@ DEVELOPERS = team_of(Role.DEVELOPER, Role.DEVELOPER)
 
 def version_of(scene: Scene) -> dict[str, Any]:
     return {
+        "seen": versions.mark_of(Application.objects.get(pk=scene.application.pk)),
         "description": f"Newer {DESCRIPTION}",
         "scopes": ["receipt:write", "receipt:read"],
         **{f"reason-{scope}": reason for scope, reason in REASONS.items()},

@@ -3,10 +3,11 @@
 import pytest
 from django.core.exceptions import ValidationError
 
-from apps.developers.errors import AlreadyDecidedError, RefusedError
+from apps.developers.errors import AlreadyDecidedError, RefusedError, StaleVersionError
 from apps.developers.models import Draft, Outcome, Status
 from apps.developers.services import applications, drafts, review
 from apps.developers.services.terms import agree_to_terms, current_terms, publish_terms
+from apps.developers.services.versions import mark_of
 from tests.conftest import RegisteredApplication, query_of
 from tests.developers.conftest import DESCRIPTION, REASONS, kinds, waiting
 
@@ -251,6 +252,66 @@ def test_wrong_version_changes_nothing_not_even_the_removal(registered, submit):
 def test_scope_of_another_profile_is_refused(live, submit):
     with pytest.raises(ValidationError, match="Not a scope of this profile"):
         submit(live, scopes=["receipt:write", "introspect"], reasons={**REASONS, "introspect": "We are curious."})
+
+
+# --- written beside what is not so any more ---------------------------------------------------------
+
+
+def test_version_is_taken_if_nothing_has_changed_since(live, submit):
+    assert submit(live, scopes=BOTH, seen=mark_of(live)).submission == waiting(live)
+
+
+def test_comment_is_no_change(live, submit, owner):
+    seen = mark_of(live)
+    review.add_comment(application=live, actor=owner, text="Hello?", is_by_reviewer=False)
+
+    assert submit(live, scopes=BOTH, seen=seen).submission == waiting(live)
+
+
+def test_version_that_does_not_know_of_a_scope_that_became_live_ends_nothing(live, submit, reviewer):
+    seen = mark_of(live)
+    submit(live, scopes=BOTH)
+    review.approve_submission(submission=waiting(live), actor=reviewer)
+
+    with pytest.raises(StaleVersionError, match="has changed since you opened the page"):
+        submit(live, seen=seen)
+    live.refresh_from_db()
+    assert live.scopes == BOTH
+
+    assert submit(live, seen=mark_of(live)).removed_scopes == ["receipt:read"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"description": f"New {DESCRIPTION}"}, {"scopes": ["receipt:write"], "optional_scopes": ["receipt:write"]}],
+)
+def test_version_does_not_replace_what_an_administrator_wrote_meanwhile(live, submit, fields):
+    seen = mark_of(live)
+    written = {"description": DESCRIPTION, "scopes": ["receipt:write"], "reasons": REASONS, **fields}
+    assert review.change_version(application=live, actor=None, **written)
+
+    with pytest.raises(StaleVersionError):
+        submit(live, scopes=BOTH, seen=seen)
+
+
+def test_version_does_not_replace_one_that_was_sent_meanwhile(live, submit):
+    seen = mark_of(live)
+    first = submit(live, scopes=BOTH).submission
+
+    with pytest.raises(StaleVersionError):
+        submit(live, description=f"New {DESCRIPTION}", seen=seen)
+    assert waiting(live) == first
+
+
+def test_form_from_before_the_approval_ends_nothing(pending, submit, reviewer):
+    """It said that nobody can connect yet."""
+    seen = mark_of(pending)
+    review.approve_submission(submission=waiting(pending), actor=reviewer)
+
+    with pytest.raises(StaleVersionError):
+        submit(pending, scopes=["receipt:read"], seen=seen)
+    pending.refresh_from_db()
+    assert pending.scopes == ["receipt:write"]
 
 
 # --- taking back ------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from PIL import Image, PngImagePlugin
 
 from apps.organisations import logos, uploads
@@ -440,6 +441,15 @@ def test_second_of_two_who_read_the_same_logo_leaves_no_file_behind(organisation
     name = put_logo(stale, "green")
 
     assert stored(tmp_path) == [name.rpartition("/")[2]]
+
+
+def test_what_refers_to_the_row_does_not_wait_for_its_logo(application):
+    # A token's row takes FOR KEY SHARE of its application's, which FOR UPDATE keeps waiting, and this does not.
+    with CaptureQueriesContext(connection) as queries:
+        logos.replace_logo(row=application.row, logo=None)
+
+    [lock] = [query["sql"] for query in queries if "FOR " in query["sql"]]
+    assert "FOR NO KEY UPDATE" in lock
 
 
 @pytest.mark.django_db(transaction=True)

@@ -271,6 +271,8 @@ class VersionForm(ScopesForm):
     """The next version of an application that is registered."""
 
     description = description_field()
+    #: The mark of what the page showed beside it (`services.versions.mark_of`).
+    seen = TypedField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, application: Application, **kwargs: Any) -> None:
         super().__init__(*args, profiles=[application.profile], **kwargs)

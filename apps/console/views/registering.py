@@ -17,7 +17,7 @@ from apps.console.permissions import DeveloperView, SignedInView
 from apps.console.previewing import preview_of
 from apps.developers import rules, selectors
 from apps.developers.errors import AlreadyRegisteredError, RefusedError
-from apps.developers.models import Application, Draft, TermsVersion
+from apps.developers.models import Application, Draft, Status, TermsVersion
 from apps.developers.services import applications
 from apps.developers.services.terms import current_terms
 from apps.organisations.middleware import organisation_of
@@ -121,9 +121,15 @@ class RegistrationView(ReturnsWhatWasTyped, RegistrationPage, DeveloperView):
         return render(request, "console/registered.html", context)
 
     def _show_registered_before(self, form: RegistrationForm, application: Application) -> HttpResponse:
-        if form.text_of("name").strip() != application.name:
+        text = ""
+        if application.status == Status.DELETED:
+            text = _(
+                "You have registered “%(name)s” with this form, and it has been deleted. Press Add again to add it."
+            )
+        elif form.text_of("name").strip() != application.name:
             # They went back to the form, and wrote of another application.
             text = _("You have registered “%(name)s” with this form. If this is another application, press Add again.")
+        if text:
             return self.show(form, status=409, refusal=text % {"name": application.name}, form_key=uuid.uuid4())
         membership = selectors.find_membership(user=self.user, application_id=application.pk)
         context = {"application": application, "membership": membership}
@@ -141,7 +147,8 @@ class RegistrationDraftView(RegistrationPage, DraftView):
         if key is None:
             return False
         application_id = applications.id_of_registration(user=self.user, form_key=key)
-        return Application.objects.filter(pk=application_id).exists()
+        # What has been deleted since may be registered anew.
+        return Application.objects.existing().filter(pk=application_id).exists()
 
 
 def _terms_in_force(organisations: list[Organisation]) -> dict[uuid.UUID, TermsVersion]:

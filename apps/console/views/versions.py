@@ -16,13 +16,13 @@ from apps.console.forms.version import ScopesForm, VersionForm, asked_by_text, i
 from apps.console.permissions import TeamView
 from apps.console.previewing import preview_of
 from apps.developers import rules, selectors
-from apps.developers.errors import RefusedError
+from apps.developers.errors import RefusedError, StaleVersionError
 from apps.developers.models import Application, Draft, Profile, Status, Submission
 from apps.developers.models.review import SubmittedScope
 from apps.developers.scopes import ALL
 from apps.developers.services import review
 from apps.developers.services.review import SubmitResult
-from apps.developers.services.versions import live_scopes
+from apps.developers.services.versions import live_scopes, mark_of
 
 
 class VersionPage(TeamView):
@@ -49,7 +49,9 @@ class VersionPage(TeamView):
         draft: Draft | None = None,
         begun_with: Submission | None = None,
     ) -> HttpResponse:
+        seen: str = "",
         application = self.application
+        """Return the page; `seen` is the mark to send along, if it is not the one that came with the form."""
         counts = selectors.comparable_counts(
             organisation=application.organisation, profile=application.profile, besides=application
         )
@@ -59,6 +61,7 @@ class VersionPage(TeamView):
         context = self.get_context_data(
             form=form,
             profile_scopes=sections,
+            seen=seen or form.text_of("seen"),
             reason_characters=rules.REASON_CHARACTERS,
             preview=preview_of(form, sections, application_name=application.name),
             organisations=[application.organisation],
@@ -83,6 +86,12 @@ class VersionPage(TeamView):
         return render(self.request, "console/version.html", context, status=status)
 
 
+    def refuse(self, form: ScopesForm, refusal: RefusedError) -> HttpResponse:
+        self.application.refresh_from_db(fields=["description", "scopes", "status"])
+        # Only a page that says so may stand for what the form was written beside.
+        seen = mark_of(self.application) if isinstance(refusal, StaleVersionError) else ""
+        return self.show(form, status=409, refusal=str(refusal.message), seen=seen)
+
 class VersionView(ReturnsWhatWasTyped, VersionPage):
     """Shows the draft against what is live, and sends it for review."""
 
@@ -98,7 +107,7 @@ class VersionView(ReturnsWhatWasTyped, VersionPage):
             initial = initial_of(begun_with.description, begun_with.scopes)
         else:
             initial = initial_of(application.description, live_scopes(application))
-        return self.show(self.make_form(initial), begun_with=begun_with)
+        return self.show(self.make_form(initial), begun_with=begun_with, seen=mark_of(application))
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         form = self.make_form()
@@ -114,11 +123,12 @@ class VersionView(ReturnsWhatWasTyped, VersionPage):
                 reasons=form.reasons(scopes),
                 optional_scopes=form.optional_scopes,
             )
+                seen=form.text_of("seen"),
         except ValidationError as error:
             form.add_errors(error)
             return self.show(form, status=400)
         except RefusedError as refusal:
-            return self.show(form, status=409, refusal=str(refusal.message))
+            return self.refuse(form, refusal)
         for sentence in _say(result, is_live=self.application.is_approved):
             messages.success(request, sentence)
         return redirect("developer:version", self.application.pk)

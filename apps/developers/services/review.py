@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User
 from apps.developers import mails, rules, selectors
-from apps.developers.errors import AlreadyDecidedError, OwnApplicationError, RefusedError
+from apps.developers.errors import AlreadyDecidedError, OwnApplicationError, RefusedError, StaleVersionError
 from apps.developers.history import note
 from apps.developers.models import (
     Application,
@@ -26,7 +26,13 @@ from apps.developers.models import (
 )
 from apps.developers.models.review import SubmittedScope
 from apps.developers.scopes import in_catalogue_order
-from apps.developers.services.versions import apply_version, create_submission, live_scopes, set_requested_scopes
+from apps.developers.services.versions import (
+    apply_version,
+    create_submission,
+    live_scopes,
+    mark_of,
+    set_requested_scopes,
+)
 
 #: Each is a mail to many. Comments are counted for one person, versions for the application.
 MOST_COMMENTS_AN_HOUR = 30
@@ -54,7 +60,10 @@ def submit_version(
     """Send a version for review, in the place of one that is waiting.
 
     What is live goes on. A scope that is left out ends at once; only what is more than before, or other words, waits.
-    Raises ValidationError by field (`description`, `scopes`, `reason-<scope>`), RefusedError.
+    seen: str | None = None,
+    `seen` is the mark (`versions.mark_of`) of what the page showed: what was added since must not end because an older
+    form does not know of it.
+    Raises ValidationError by field (`description`, `scopes`, `reason-<scope>`), StaleVersionError, RefusedError.
     """
     row = _lock(application)
     if row.status == Status.SUSPENDED:
@@ -63,6 +72,8 @@ def submit_version(
         raise RefusedError(_("That is a lot of versions. Wait an hour, then go on."))
     scopes, description = in_catalogue_order(scopes), rules.clean_text(description)
     rules.check_version(profile=row.profile, description=description, scopes=scopes, reasons=reasons)
+    if seen is not None and seen != mark_of(row):
+        raise StaleVersionError
     removed = [scope for scope in row.scopes if scope not in scopes]
     version = [
         SubmittedScope(scope=scope, reason=rules.clean_text(reasons[scope]), is_optional=scope in optional_scopes)

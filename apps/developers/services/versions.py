@@ -1,14 +1,30 @@
 """The versions of an application: the live one, on the application itself, and those that wait for the review."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
+from hashlib import sha256
 
 from django.db import transaction
 
 from apps.accounts.models import User
 from apps.developers.models import Application, RequestedScope, Submission, TermsAgreement, TermsVersion
 from apps.developers.models.review import SubmittedScope
+from apps.developers.rules import clean_text
 from apps.developers.scopes import in_catalogue_order
 from apps.developers.services.terms import current_terms
+
+
+def mark_of(application: Application) -> str:
+    """Return what tells how the application stands for whoever writes its next version: what is live, and whether
+    that is in use, and the number of the latest submission. It changes as soon as one of them does.
+    """
+    facts = [
+        application.is_approved,
+        _last_number(application),
+        clean_text(application.description),
+        live_scopes(application),
+    ]
+    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @transaction.atomic
@@ -47,11 +63,10 @@ def create_submission(
     *, application: Application, actor: User | None, description: str, scopes: list[SubmittedScope]
 ) -> Submission:
     """Store the application's next version, waiting. The application's row is locked, or not seen by others yet."""
-    last = application.submissions.order_by("-number").values_list("number", flat=True).first() or 0
     terms = _agreed_terms(application, actor)
     return Submission.objects.create(
         application=application,
-        number=last + 1,
+        number=_last_number(application) + 1,
         description=description.strip(),
         scopes=scopes,
         submitted_by=actor,
@@ -70,6 +85,10 @@ def apply_version(row: Application, *, description: str, scopes: list[SubmittedS
         reasons={entry["scope"]: entry["reason"] for entry in scopes},
         optional_scopes=[entry["scope"] for entry in scopes if entry["is_optional"]],
     )
+
+
+def _last_number(application: Application) -> int:
+    return application.submissions.order_by("-number").values_list("number", flat=True).first() or 0
 
 
 def _agreed_terms(application: Application, actor: User | None) -> TermsVersion | None:
