@@ -40,6 +40,7 @@ INSTALLED_APPS = [
     "apps.accounts",
     "apps.organisations",
     "apps.audit",
+    "apps.housekeeping",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -18,6 +18,7 @@ from apps.consent.views import (
     HomeView,
     MembershipView,
 )
+from apps.housekeeping.views import OperationsView
 from apps.members.views import CustomerView, DataPointsView
 from apps.organisations.views import BrandStylesView, LogoView
 from apps.tokens.notifications import NotificationsView
@@ -71,6 +72,7 @@ urlpatterns = [
     path("brand/<slug:slug>.css", BrandStylesView.as_view(), name="brand-styles"),
     path("media/logos/<str:kind>/<str:name>", LogoView.as_view(), name="logo"),
     path("audit/", include("apps.audit.urls")),
+    path("operations/", OperationsView.as_view(), name="operations"),
     path("admin/", admin.site.urls),
 ]
 

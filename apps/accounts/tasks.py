@@ -1,13 +1,20 @@
 """What the background worker does for this app."""
 
+from datetime import datetime
 from importlib import import_module
 
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 from procrastinate.contrib.django import app
+
+from apps.housekeeping.chores import chore
+from apps.housekeeping.dead import Dead, DeadRows
 
 
 @app.periodic(cron="41 3 * * *")
 @app.task(queueing_lock="delete-expired-sessions", pass_context=False)
-def delete_expired_sessions(timestamp: int) -> None:
+@chore(_("Sessions, when they have expired"))
+def delete_expired_sessions(now: datetime) -> list[Dead]:
     """Delete the sessions whose time is over: the table holds everyone who ever came by."""
-    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+    session = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class()
+    return [DeadRows(session.objects.filter(expire_date__lt=now))]

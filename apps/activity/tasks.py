@@ -1,24 +1,21 @@
 """What the background worker does for this app."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from procrastinate.contrib.django import app
 
 from apps.activity.models import ActivityCount
+from apps.housekeeping.chores import chore
+from apps.housekeeping.dead import Dead, DeadRows
 
 #: A year and some days, so that a year can be compared with the one before.
 COUNT_LIFETIME = timedelta(days=400)
-#: Rows deleted in one statement, so that none holds its locks for long.
-BATCH_SIZE = 5_000
 
 
 @app.periodic(cron="41 3 * * *")
 @app.task(queueing_lock="delete-old-activity-counts", pass_context=False)
-def delete_old_activity_counts(timestamp: int) -> int:
-    """Delete counts of days past their time; returns how many rows went."""
-    old = ActivityCount.objects.filter(day__lt=timezone.now().date() - COUNT_LIFETIME)
-    total = 0
-    while batch := list(old.values_list("pk", flat=True)[:BATCH_SIZE]):
-        total += ActivityCount.objects.filter(pk__in=batch).delete()[0]
-    return total
+@chore(_("Counts of applications’ activity, after 400 days"))
+def delete_old_activity_counts(now: datetime) -> list[Dead]:
+    """Delete counts of days past their time."""
+    return [DeadRows(ActivityCount.objects.filter(day__lt=now.date() - COUNT_LIFETIME))]

@@ -27,6 +27,11 @@ class Grant(AbstractGrant):
         abstract = False
         verbose_name = _("authorization code")
         verbose_name_plural = _("authorization codes")
+        # For housekeeping.
+        indexes = [
+            models.Index(fields=["expires"], condition=models.Q(spent_at__isnull=True), name="unspent_codes_by_end"),
+            models.Index(fields=["spent_at"], condition=models.Q(spent_at__isnull=False), name="spent_codes_by_age"),
+        ]
 
 
 class TokenFamily(models.Model):
@@ -46,6 +51,11 @@ class TokenFamily(models.Model):
     class Meta:
         verbose_name = _("token family")
         verbose_name_plural = _("token families")
+        indexes = [
+            models.Index(
+                fields=["revoked_at"], condition=models.Q(revoked_at__isnull=False), name="revoked_families_by_age"
+            ),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

@@ -1,51 +1,52 @@
 """What the background worker does for this app."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from django.db.models import Exists, OuterRef, Q
-from django.utils import timezone
+from django.db.models import Exists, OuterRef
+from django.utils.translation import gettext_lazy as _
 from oauth2_provider.models import AccessToken
 from procrastinate.contrib.django import app
 
 from apps.connections.models import Connection, EndReason
 from apps.developers.models import Application, Status
+from apps.housekeeping.chores import chore, noted
+from apps.housekeeping.dead import Dead, DeadRows
+from apps.tokens.dead_families import REVOKED_LIFETIME, find_dead_families
 from apps.tokens.models import Grant
 from apps.tokens.services import end_connection
 
 #: A spent code's tombstone is kept for so long: after that a replay of it ends nothing any more.
-TOMBSTONE_LIFETIME = timedelta(days=30)
-#: Rows deleted in one statement, so that none holds its locks for long.
-BATCH_SIZE = 5_000
+TOMBSTONE_LIFETIME = REVOKED_LIFETIME
 #: Connections read at once; each is ended in a transaction of its own.
 CONNECTION_BATCH_SIZE = 500
 
 
 @app.periodic(cron="23 * * * *")
 @app.task(queueing_lock="delete-dead-service-tokens", pass_context=False)
-def delete_dead_service_tokens(timestamp: int) -> int:
-    """Delete services' expired tokens, of which each request leaves one; returns how many went.
-
-    Users' tokens belong to a family and stay with it.
-    """
-    dead = AccessToken.objects.filter(family__isnull=True, user__isnull=True, expires__lt=timezone.now())
-    total = 0
-    while batch := list(dead.values_list("pk", flat=True)[:BATCH_SIZE]):
-        total += AccessToken.objects.filter(pk__in=batch).delete()[0]
-    return total
+@chore(_("Services’ tokens, when they have expired"))
+def delete_dead_service_tokens(now: datetime) -> list[Dead]:
+    """Delete services' expired tokens, of which each request leaves one. They belong to no user and no family."""
+    return [DeadRows(AccessToken.objects.filter(user__isnull=True, expires__lt=now))]
 
 
 @app.periodic(cron="17 * * * *")
 @app.task(queueing_lock="delete-dead-codes", pass_context=False)
-def delete_dead_codes(timestamp: int) -> int:
-    """Delete codes that expired unspent, and tombstones past their time; returns how many rows went."""
-    now = timezone.now()
-    unspent = Q(spent_at__isnull=True, expires__lt=now - timedelta(hours=1))
-    dead = Grant.objects.filter(unspent | Q(spent_at__lt=now - TOMBSTONE_LIFETIME))
-    total = 0
-    while batch := list(dead.values_list("pk", flat=True)[:BATCH_SIZE]):
-        total += Grant.objects.filter(pk__in=batch).delete()[0]
-    return total
+@chore(_("Authorization codes: spent ones after 30 days, others an hour after they expired"))
+def delete_dead_codes(now: datetime) -> list[Dead]:
+    """Delete codes that expired unspent, and tombstones past their time."""
+    return [
+        DeadRows(Grant.objects.filter(spent_at__isnull=True, expires__lt=now - timedelta(hours=1))),
+        DeadRows(Grant.objects.filter(spent_at__lt=now - TOMBSTONE_LIFETIME)),
+    ]
+
+
+@app.periodic(cron="29 * * * *")
+@app.task(queueing_lock="delete-dead-families", pass_context=False)
+@chore(_("Users’ tokens: an hour after the last of a family has expired, or 30 days after it was revoked"))
+def delete_dead_families(now: datetime) -> list[Dead]:
+    """Delete families that nothing can come of any more, with their access and refresh tokens."""
+    return find_dead_families(now)
 
 
 @app.task(pass_context=False)
@@ -67,6 +68,7 @@ def end_connections_of_application(*, application_id: str) -> int:
 
 @app.periodic(cron="41 * * * *")
 @app.task(queueing_lock="end-connections-of-deleted-applications", pass_context=False)
+@noted(_("Connections of deleted applications that are left"))
 def end_connections_of_deleted_applications(timestamp: int) -> int:
     """End what a run that was broken off, or a user who agreed at that very moment, has left; returns how many."""
     active = Connection.objects.active().filter(application=OuterRef("pk"))

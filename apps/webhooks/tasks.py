@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 from procrastinate.types import JSONDict
 
+from apps.housekeeping.chores import noted
 from apps.webhooks import outbox
 from apps.webhooks.delivery import Message, open_client, send
 from apps.webhooks.models import EndpointKey, Notification
@@ -95,6 +97,7 @@ async def wake_forgotten_endpoints(context: JobContext, timestamp: int) -> None:
 
 @app.periodic(cron="53 * * * *")
 @app.task(queueing_lock="delete-old-notifications", pass_context=False)
+@noted(_("Webhook notifications, after 30 days"))
 def delete_old_notifications(timestamp: int) -> int:
     """Delete notifications past their time with their attempts, and keys that ended; returns how many of the former."""
     now: datetime = timezone.now()

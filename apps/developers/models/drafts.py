@@ -18,6 +18,7 @@ class Draft(models.Model):
     class Meta:
         verbose_name = _("draft")
         verbose_name_plural = _("drafts")
+        indexes = [models.Index(fields=["updated_at"], name="drafts_by_age")]
         constraints = [
             models.UniqueConstraint(fields=["user", "application"], name="one_draft_per_application"),
             models.UniqueConstraint(

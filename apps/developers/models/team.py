@@ -76,7 +76,12 @@ class Invitation(models.Model):
                 name="one_open_invitation_per_address",
             )
         ]
-        indexes = [models.Index(fields=["email"], name="invitations_by_address")]
+        indexes = [
+            models.Index(fields=["email"], name="invitations_by_address"),
+            models.Index(
+                fields=["expires_at"], condition=models.Q(accepted_at__isnull=True), name="open_invitations_by_end"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.email
