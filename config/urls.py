@@ -9,6 +9,9 @@ from django.contrib import admin
 from django.urls import include, path
 
 from apps.consent.views import (
+    AccountCloseView,
+    AccountDataView,
+    AccountView,
     AuthorizationView,
     ConnectionListView,
     ConnectionRemoveAllView,
@@ -60,6 +63,9 @@ urlpatterns = [
     path(".well-known/jwks.json", JwksView.as_view(), name="jwks"),
     # people
     path("continue/<str:key>/", ContinueView.as_view(), name="continue"),
+    path("account/", AccountView.as_view(), name="account"),
+    path("account/data/", AccountDataView.as_view(), name="account-data"),
+    path("account/close/", AccountCloseView.as_view(), name="account-close"),
     path("account/connections/", ConnectionListView.as_view(), name="connections"),
     path("account/connections/remove/", ConnectionRemoveAllView.as_view(), name="connections-remove"),
     path("account/connections/<uuid:pk>/", ConnectionView.as_view(), name="connection"),

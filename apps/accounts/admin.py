@@ -70,12 +70,12 @@ class UserAdmin(BaseUserAdmin):
     list_display = ["email", "first_name", "last_name", "is_active", "is_staff", "created_at"]
     list_filter = ["is_active", "is_staff", "is_superuser", "groups"]
     search_fields = ["email", "username", "first_name", "last_name"]
-    readonly_fields = ["id", "username", "last_login", "created_at"]
+    readonly_fields = ["id", "username", "last_login", "created_at", "closed_at"]
     fieldsets = [
         (None, {"fields": ["email", "password", "is_active"]}),
         (_("Person"), {"fields": ["first_name", "last_name", "phone", "birth_date", "username"]}),
         (_("Permissions"), {"fields": ["is_staff", "is_superuser", "groups", "user_permissions"]}),
-        (_("History"), {"fields": ["last_login", "created_at", "id"]}),
+        (_("History"), {"fields": ["last_login", "created_at", "closed_at", "id"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "first_name", "last_name", "password1", "password2"]})]
     add_form_template = None
@@ -89,9 +89,12 @@ class UserAdmin(BaseUserAdmin):
         return fields
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Nobody but a superuser changes a superuser, or a password would be the way to become one."""
+        """Nobody but a superuser changes a superuser, or a password would be the way to become one.
+
+        A closed account stays as it is.
+        """
         may = super().has_change_permission(request, obj)
-        return may and (obj is None or not obj.is_superuser or _is_superuser(request))
+        return may and (obj is None or (not obj.closed_at and (not obj.is_superuser or _is_superuser(request))))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False

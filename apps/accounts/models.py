@@ -7,6 +7,7 @@ from django.contrib.auth.models import PermissionsMixin
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.data_points import BY_KEY
@@ -53,6 +54,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     is_staff = models.BooleanField(_("administrator"), default=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
+    #: When the person closed the account. What is left says nothing of them; others' records may still refer to it.
+    closed_at = models.DateTimeField(_("closed"), null=True, blank=True, editable=False)
 
     objects = UserManager()
 
@@ -63,14 +66,21 @@ class User(AbstractBaseUser, PermissionsMixin):
     class Meta:
         verbose_name = _("user")
         verbose_name_plural = _("users")
-        constraints = [models.CheckConstraint(condition=models.Q(email=Lower("email")), name="email_in_lower_case")]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(email=Lower("email")), name="email_in_lower_case"),
+            models.CheckConstraint(
+                condition=models.Q(closed_at__isnull=True) | models.Q(is_active=False),
+                name="closed_account_is_inactive",
+                violation_error_message=_("This account is closed for good."),
+            ),
+        ]
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.email = self.email.lower()
         super().save(*args, **kwargs)
 
     def __str__(self) -> str:
-        return self.get_full_name() or self.email
+        return gettext("Closed account") if self.closed_at else self.get_full_name() or self.email
 
     def get_full_name(self) -> str:
         return f"{self.first_name} {self.last_name}".strip()

@@ -3,13 +3,18 @@
 from datetime import date
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from apps.accounts.models import User
+from apps.accounts.models import ProfileValue, User, make_username
 from apps.audit import trail
-from apps.organisations.models import Organisation, Reviewer
+from apps.organisations.models import Membership, Organisation, Reviewer
 
 
 @transaction.atomic
@@ -82,13 +87,40 @@ def suspend_user(*, user: User, actor: User | None = None) -> bool:
 
 
 def reinstate_user(*, user: User, actor: User | None = None) -> bool:
-    """End the user's suspension; says whether there was one."""
+    """End the user's suspension; says whether there was one. A closed account stays closed."""
     return _set_active(user, True, actor)
 
 
 @transaction.atomic
+def erase_user(*, user: User) -> None:
+    """Close the account and delete all that is known of the person; the row stays, because others' records refer to it.
+
+    No log-in, session, password, second factor or permission is left, and the e-mail addresses are free for a new
+    account. What the person has connected, and the teams they are on, is up to the caller (consent.services).
+    """
+    for session in UserSession.objects.filter(user=user):
+        session.end()
+    for model in (Authenticator, EmailAddress, ProfileValue, Membership, Reviewer):
+        model.objects.filter(user=user).delete()
+    user.groups.clear()
+    user.user_permissions.clear()
+    # The administration's own log has names in it.
+    about = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User), object_id=str(user.pk))
+    about.update(object_repr=str(user.pk))
+    # RFC 2606: no mail goes to .invalid, and nobody can prove an address there.
+    user.email, user.username = f"{user.pk}@closed.invalid", make_username()
+    user.first_name = user.last_name = user.phone = ""
+    user.birth_date = user.last_login = None
+    user.is_active = user.is_staff = user.is_superuser = False
+    user.closed_at = timezone.now()
+    user.set_unusable_password()
+    user.save()
+
+
+@transaction.atomic
 def _set_active(user: User, is_active: bool, actor: User | None) -> bool:
-    is_new = bool(User.objects.filter(pk=user.pk, is_active=not is_active).update(is_active=is_active))
+    open_accounts = User.objects.filter(pk=user.pk, closed_at__isnull=True)
+    is_new = bool(open_accounts.filter(is_active=not is_active).update(is_active=is_active))
     if is_new:
         trail.record(f"administrator:user:{'reinstated' if is_active else 'suspended'}", actor=actor, about=user)
     return is_new

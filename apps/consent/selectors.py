@@ -2,15 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db.models import QuerySet
 from django.utils.functional import Promise
 
 from apps.accounts.models import User
+from apps.audit.models import AuditPerson
 from apps.connections.models import Connection, ConnectionQuerySet
 from apps.developers.models import Application, Status
 from apps.developers.scopes import ALL
 from apps.organisations.models import served_at
+
+_SIGN_IN_TAGS = ("user:session:started", "visitor:session:refused", "visitor:second_factor:refused")
+MOST_SIGN_INS = 10
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,39 @@ class ShownScope:
     reason: str
     is_optional: bool
     is_granted: bool
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """A log-in, or an attempt at one."""
+
+    happened_at: datetime
+    #: The last two parts of the event's tag.
+    outcome: str
+    address: str
+    user_agent: str
+
+    @property
+    def is_refused(self) -> bool:
+        return self.outcome != "session:started"
+
+
+def recent_sign_ins(user: User) -> list[SignIn]:
+    """Return the last log-ins and failed attempts at the user's account, the newest first; two queries."""
+    own = AuditPerson.objects.filter(user_id=user.pk, event__tag__in=_SIGN_IN_TAGS).select_related("event")
+    events = [person.event for person in own.order_by("-event_id")[:MOST_SIGN_INS]]
+    # Of a failed attempt the user is whom it was done to; where it came from is with whoever did it.
+    doers = AuditPerson.objects.filter(event__in=events, part=AuditPerson.Part.ACTOR)
+    doer_of = {doer.event_id: doer for doer in doers}
+    return [
+        SignIn(
+            happened_at=event.happened_at,
+            outcome=event.tag.partition(":")[2],
+            address=str(doer_of[event.pk].address or "") if event.pk in doer_of else "",
+            user_agent=doer_of[event.pk].user_agent if event.pk in doer_of else "",
+        )
+        for event in events
+    ]
 
 
 def shown_scopes(

@@ -56,6 +56,13 @@ def has_part_in(*, application: Application, user: User) -> bool:
     )
 
 
+def applications_owned_alone(user: User) -> QuerySet[Application]:
+    """Return the applications whose only owner is `user`, by name, with their organisation."""
+    others = TeamMember.objects.filter(application=OuterRef("pk"), role=Role.OWNER).exclude(user=user)
+    owned = Application.objects.existing().filter(team__user=user, team__role=Role.OWNER)
+    return owned.filter(~Exists(others)).select_related("organisation").order_by("name", "pk")
+
+
 def memberships_of(user: User) -> QuerySet[TeamMember]:
     """Return the user's places on teams by name of the application, with application and organisation."""
     return (

@@ -12,7 +12,16 @@ from apps.accounts.models import User
 from apps.developers import mails
 from apps.developers.errors import LastOwnerError, RefusedError
 from apps.developers.history import note
-from apps.developers.models import Application, HistoryEntry, HistoryKind, Invitation, Role, TeamMember
+from apps.developers.models import (
+    Application,
+    Draft,
+    HistoryEntry,
+    HistoryKind,
+    Invitation,
+    Role,
+    Status,
+    TeamMember,
+)
 
 INVITATION_LIFETIME = timedelta(days=14)
 #: Each invitation is a mail to somebody who has not asked for it.
@@ -123,6 +132,23 @@ def remove_member(*, member: TeamMember, actor: User) -> None:
     note(application, HistoryKind.MEMBER_LEFT, actor=actor, member=str(row.user))
     if row.user != actor:
         mails.member_removed(application, user=row.user, actor=actor)
+
+
+@transaction.atomic
+def leave_teams(*, user: User) -> None:
+    """Take the user off every team, and delete what they have begun to register and the invitations to them.
+
+    Raises LastOwnerError when a team would be without an owner (selectors.applications_owned_alone).
+    """
+    for member in user.team_memberships.select_related("application").order_by("application_id"):
+        # A deleted application needs no owner.
+        if member.application.status == Status.DELETED:
+            member.delete()
+        else:
+            remove_member(member=member, actor=user)
+    Draft.objects.filter(user=user).delete()
+    addresses = EmailAddress.objects.filter(user=user, verified=True).values("email")
+    Invitation.objects.filter(email__in=addresses).delete()
 
 
 @transaction.atomic
