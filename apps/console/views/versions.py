@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from apps.console.differences import differences_from, sentences_for
@@ -15,6 +16,7 @@ from apps.console.drafting import DraftView, ReturnsWhatWasTyped
 from apps.console.forms.version import ScopesForm, VersionForm, asked_by_text, initial_of, initial_of_draft
 from apps.console.permissions import TeamView
 from apps.console.previewing import preview_of
+from apps.console.views.actions import ActionView
 from apps.developers import rules, selectors
 from apps.developers.errors import RefusedError, StaleVersionError
 from apps.developers.models import Application, Draft, Profile, Status, Submission
@@ -35,6 +37,11 @@ class VersionPage(TeamView):
             raise Http404
         return answer
 
+    @cached_property
+    def begun_with(self) -> Submission | None:
+        """What the next version begins with, and what reviewers said of it; None: the live version."""
+        return selectors.version_to_edit(self.application)
+
     def make_form(self, initial: dict[str, Any] | None = None) -> VersionForm:
         """Return the form with what was sent; with `initial`, as it begins."""
         data = self.request.POST if initial is None else None
@@ -47,11 +54,10 @@ class VersionPage(TeamView):
         status: int = 200,
         refusal: str = "",
         draft: Draft | None = None,
-        begun_with: Submission | None = None,
-    ) -> HttpResponse:
         seen: str = "",
-        application = self.application
+    ) -> HttpResponse:
         """Return the page; `seen` is the mark to send along, if it is not the one that came with the form."""
+        application = self.application
         counts = selectors.comparable_counts(
             organisation=application.organisation, profile=application.profile, besides=application
         )
@@ -60,8 +66,8 @@ class VersionPage(TeamView):
         waiting = selectors.waiting_submission(application)
         context = self.get_context_data(
             form=form,
-            profile_scopes=sections,
             seen=seen or form.text_of("seen"),
+            profile_scopes=sections,
             reason_characters=rules.REASON_CHARACTERS,
             preview=preview_of(form, sections, application_name=application.name),
             organisations=[application.organisation],
@@ -78,19 +84,19 @@ class VersionPage(TeamView):
             may_submit=self.member.may_edit and application.status != Status.SUSPENDED,
             draft=draft,
             draft_address=reverse("developer:version-draft", args=[application.pk]),
-            begun_with=begun_with,
+            begun_with=self.begun_with,
             refusal=refusal,
             asked_by=asked_by_text("{number}", "{all}"),
             asked_by_none=asked_by_text(0, 0),
         )
         return render(self.request, "console/version.html", context, status=status)
 
-
     def refuse(self, form: ScopesForm, refusal: RefusedError) -> HttpResponse:
         self.application.refresh_from_db(fields=["description", "scopes", "status"])
         # Only a page that says so may stand for what the form was written beside.
         seen = mark_of(self.application) if isinstance(refusal, StaleVersionError) else ""
         return self.show(form, status=409, refusal=str(refusal.message), seen=seen)
+
 
 class VersionView(ReturnsWhatWasTyped, VersionPage):
     """Shows the draft against what is live, and sends it for review."""
@@ -102,12 +108,11 @@ class VersionView(ReturnsWhatWasTyped, VersionPage):
         draft = Draft.objects.filter(user=self.user, application=application).first()
         if draft is not None:
             return self.show(self.make_form(initial_of_draft(draft.fields)), draft=draft)
-        begun_with = selectors.version_to_edit(application)
-        if begun_with is not None:
-            initial = initial_of(begun_with.description, begun_with.scopes)
+        if self.begun_with is not None:
+            initial = initial_of(self.begun_with.description, self.begun_with.scopes)
         else:
             initial = initial_of(application.description, live_scopes(application))
-        return self.show(self.make_form(initial), begun_with=begun_with, seen=mark_of(application))
+        return self.show(self.make_form(initial), seen=mark_of(application))
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         form = self.make_form()
@@ -122,8 +127,8 @@ class VersionView(ReturnsWhatWasTyped, VersionPage):
                 scopes=scopes,
                 reasons=form.reasons(scopes),
                 optional_scopes=form.optional_scopes,
-            )
                 seen=form.text_of("seen"),
+            )
         except ValidationError as error:
             form.add_errors(error)
             return self.show(form, status=400)
@@ -134,10 +139,10 @@ class VersionView(ReturnsWhatWasTyped, VersionPage):
         return redirect("developer:version", self.application.pk)
 
 
-class VersionWithdrawView(VersionPage):
+class VersionWithdrawView(ActionView, VersionPage):
     """Takes back an update that waits."""
 
-    http_method_names = ["post"]
+    page = "developer:version"
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         number = str(request.POST.get("number", ""))
