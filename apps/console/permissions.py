@@ -107,7 +107,7 @@ class ReviewedApplicationView(ReviewerView):
     application: Application
     #: Whoever is on the team speaks for the team.
     is_on_team: bool
-    #: The reviewer is on the team, or has sent what they would decide on: they may look and comment, but decide nothing.
+    #: On the team, or has sent what they would decide on: they may look and comment, but decide nothing.
     is_own: bool
 
     def admit(self, request: HttpRequest) -> HttpResponseBase | None:

@@ -12,7 +12,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
-from apps.developers.models import Application, HistoryEntry, Invitation, Submission, TeamMember
+from apps.developers.models import Application, HistoryEntry, Invitation, Role, Submission, TeamMember
 from apps.organisations.addresses import site_address
 from apps.organisations.mail import queue_mail
 
@@ -51,6 +51,13 @@ def application_suspended(application: Application, *, reason: str, actor: User 
 
 def application_reinstated(application: Application, *, reason: str, actor: User | None) -> None:
     _to_team(application, "application_reinstated", actor=actor, words=reason)
+
+
+def trusted_redirects_changed(
+    application: Application, *, added: list[str], removed: list[str], actor: User | None
+) -> None:
+    """To the reviewers: users of a trusted application are sent elsewhere, and no consent screen tells them."""
+    _to_reviewers(application, "trusted_redirects_changed", actor=actor, added=added, removed=removed)
 
 
 def application_deleted(application: Application, *, actor: User | None) -> None:
@@ -97,6 +104,21 @@ def member_removed(application: Application, *, user: User, actor: User) -> None
     """To the one who was taken off the team."""
     if user.is_active:
         _send(application, [user.email], "member_removed", actor=actor)
+
+
+def role_changed(application: Application, *, member: TeamMember, old_role: str, actor: User | None) -> None:
+    """To all of the team, like `ownership_transferred`: `member` has the new role."""
+    changed = _name_of(member.user, application)
+    _to_team(
+        application,
+        "role_changed",
+        actor=actor,
+        is_for_actor_too=True,
+        page="team",
+        changed=changed,
+        old_role=Role(old_role).label,
+        role=member.get_role_display(),
+    )
 
 
 def ownership_transferred(application: Application, *, member: TeamMember, actor: User) -> None:

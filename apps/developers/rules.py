@@ -161,11 +161,10 @@ def _check_basics(
     is_public = client_type == Application.CLIENT_PUBLIC
     findings.check("name", check_name, name)
     findings.check("client_type", check_client_type, client_type, profile)
+    findings.check("profile", check_profile, profile)
     if profile in Profile.values:
         findings.check("scopes", check_scopes, scopes, profile)
-        findings.check("redirect_uris", check_redirect_uris, redirect_uris, profile, is_public)
-    else:
-        findings.check("profile", check_profile, profile)
+    findings.check("redirect_uris", check_redirect_uris, redirect_uris, profile, is_public)
 
 
 def _check_pages(findings: _Findings, website_url: str, privacy_policy_url: str, terms_url: str) -> None:
@@ -192,7 +191,7 @@ def clean_text(text: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """A name that a user can read: not empty, not too long, no line breaks or control characters."""
+    """A name that a user can read: not empty, not too long, no line breaks or control characters, no address."""
     if not name.strip():
         raise ValidationError(_("Give the application a name."))
     if len(name) > MAX_NAME_LENGTH:
@@ -202,6 +201,9 @@ def check_name(name: str) -> None:
         )
     if not name.isprintable():
         raise ValidationError(_("The name has a character that cannot be shown."))
+    # It stands in mails of the organisation's, where many programs make a link of it.
+    if "://" in name or "www." in name.casefold():
+        raise ValidationError(_("Leave the address out of the name; it has a field of its own."))
 
 
 def check_profile(profile: str) -> None:

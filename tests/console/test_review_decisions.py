@@ -384,24 +384,66 @@ def test_reason_that_cannot_be_kept_is_refused(desk, live, reviewer, what):
     assert desk.post(address(live, what), {"reason": "x" * 5001}).status_code == 400
 
 
+def trust(client, application, **fields):
+    """Mark it as trusted, as the page that shows its redirect URLs does."""
+    sent = {"is_trusted": "yes", "redirect_uris": " ".join(application.redirect_uri_list)}
+    return client.post(address(application, "trust"), {**sent, **fields})
+
+
 def test_trust_is_explained_given_and_taken_back(desk, live):
-    assert "see no consent screen" in desk.get(address(live, "trust")).content.decode()
-    desk.post(address(live, "trust"), {"is_trusted": "yes"})
+    page = desk.get(address(live, "trust")).content.decode()
+    assert "see no consent screen" in page
+    assert "<code>https://penni.example/callback</code>" in page
+    assert 'name="redirect_uris" value="https://penni.example/callback"' in page
+    trust(desk, live)
     assert Application.objects.get(pk=live.pk).is_trusted
 
     assert "see the consent screen again" in desk.get(address(live, "trust")).content.decode()
     # Sent from a page that is out of date.
-    assert desk.post(address(live, "trust"), {"is_trusted": "yes"}).status_code == 409
+    assert trust(desk, live).status_code == 409
     page = desk.post(address(live, "trust"), {"is_trusted": "no"}, follow=True)
     assert "no longer trusted" in page.content.decode()
     assert not Application.objects.get(pk=live.pk).is_trusted
     assert kinds(live)[-2:] == ["trusted", "untrusted"]
 
 
+def test_redirect_urls_that_the_reviewer_has_not_seen_are_not_trusted(desk, live, owner):
+    set_redirect_uris(application=live, actor=owner, redirect_uris=["https://other.example/callback"])
+
+    for seen in ("https://penni.example/callback", ""):
+        page = trust(desk, live, redirect_uris=seen)
+        assert page.status_code == 409
+        assert "The redirect URLs have changed since you opened the page." in page.content.decode()
+        assert 'name="redirect_uris" value="https://other.example/callback"' in page.content.decode()
+        assert not Application.objects.get(pk=live.pk).is_trusted
+
+    live.refresh_from_db()
+    assert trust(desk, live).status_code == 302
+    assert Application.objects.get(pk=live.pk).is_trusted
+
+
+def test_whoever_is_overtaken_is_told_of_what_overtook_them_and_of_nothing_else(desk, live, colleague, owner):
+    review.set_trusted(application=live, actor=colleague, is_trusted=True)
+    set_redirect_uris(application=live, actor=owner, redirect_uris=["https://other.example/callback"])
+    review.suspend_application(application=live, actor=colleague, reason="It sends spam.")
+    review.add_comment(application=live, actor=owner, text="Why is that?", is_by_reviewer=False)
+
+    page = desk.post(address(live, "suspend"), {"reason": "Mine."})
+    assert page.status_code == 409
+    assert "<strong>Suspended</strong>" in page.content.decode()
+    assert "It sends spam." in page.content.decode()
+    assert "Why is that?" not in page.content.decode()
+
+    live.refresh_from_db()
+    page = trust(desk, live)
+    assert page.status_code == 409
+    assert "<strong>Marked as trusted</strong>" in page.content.decode()
+
+
 def test_client_that_cannot_be_trusted_is_refused_with_the_reason(desk, register, reviewer):
     application = register(client_type="public", redirect_uris=["com.example.app:/callback"])[0]
 
-    page = desk.post(address(application, "trust"), {"is_trusted": "yes"})
+    page = trust(desk, application)
 
     assert page.status_code == 400
     assert "only if all its redirect URLs start with https://" in page.content.decode()

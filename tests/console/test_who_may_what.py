@@ -191,6 +191,10 @@ def decision_of(scene: Scene) -> dict[str, Any]:
     }
 
 
+def trust_of(scene: Scene) -> dict[str, Any]:
+    return {"is_trusted": "yes", "redirect_uris": " ".join(scene.application.redirect_uri_list)}
+
+
 def suspend(scene: Scene) -> None:
     reviews.suspend_application(application=scene.application, actor=None)
 
@@ -260,7 +264,7 @@ ADDRESSES: dict[str, Address] = {
     "review:comment": Address(its_reviewers, lambda scene: {"text": "It is."}),
     "review:suspend": Address(its_reviewers_for_others, lambda scene: {"reason": "Sends too much."}),
     "review:reinstate": Address(its_reviewers_for_others, lambda scene: {"reason": "All is well."}, suspend),
-    "review:trust": Address(its_reviewers_for_others, lambda scene: {"is_trusted": "yes"}),
+    "review:trust": Address(its_reviewers_for_others, trust_of),
 }
 PATTERNS = {
     f"{module.app_name}:{pattern.name}": pattern for module in (developer, review) for pattern in module.urlpatterns

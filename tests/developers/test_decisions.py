@@ -126,6 +126,30 @@ def test_second_decision_is_told_and_changes_nothing(pending, reviewer, make_use
     assert kinds(pending) == ["registered", "changes_requested"]
 
 
+def test_second_decision_is_told_of_the_first_and_not_of_what_happened_since(
+    pending, reviewer, owner, submit, make_user, decision
+):
+    first = waiting(pending)
+    decision[0](submission=first, actor=reviewer, reason="This is why.")
+    applications.set_redirect_uris(application=pending, actor=owner, redirect_uris=["https://other.example/callback"])
+    submit(pending, description=f"New {DESCRIPTION}")
+    review.approve_submission(submission=waiting(pending), actor=make_user("rob@example.com"))
+
+    with pytest.raises(AlreadyDecidedError) as refusal:
+        review.reject_submission(submission=first, actor=make_user("rob2@example.com"), reason="No.")
+    assert (refusal.value.latest.kind, refusal.value.latest.actor) == (decision[1], reviewer)
+
+
+def test_decision_on_a_version_that_was_taken_back_is_told_so(live, reviewer, owner, submit):
+    seen = submit(live, scopes=["receipt:write", "receipt:read"]).submission
+    review.withdraw_submission(submission=seen, actor=owner)
+    applications.set_redirect_uris(application=live, actor=owner, redirect_uris=["https://other.example/callback"])
+
+    with pytest.raises(AlreadyDecidedError) as refusal:
+        review.approve_submission(submission=seen, actor=reviewer)
+    assert (refusal.value.latest.kind, refusal.value.latest.actor) == (HistoryKind.WITHDRAWN, owner)
+
+
 def test_decision_on_a_version_that_was_replaced_changes_nothing(pending, submit, reviewer, decision):
     seen = waiting(pending)
     submit(pending, description=f"New {DESCRIPTION}")

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from apps.developers import mails as developer_mails
 from apps.developers.errors import RefusedError
@@ -218,6 +219,52 @@ def test_transfer_of_ownership_is_told_to_the_whole_team(live, people, owner, ma
     assert f"/developer/apps/{live.pk}/team/" in messages[0].body
 
 
+def test_new_role_is_told_to_the_whole_team(live, people, owner, mails):
+    assert team.change_role(member=people[1], actor=owner, role=Role.OWNER)
+
+    messages = mails()
+    assert {message.to[0] for message in messages} == {OWNER, DORA, VERA}
+    assert messages[0].subject == "Penni Budget: a role on the team has changed"
+    said = "has changed the role of Vera (vera@example.com) on the team of Penni Budget: from Viewer to Owner."
+    assert said in words_of(messages[0].body)
+    assert f"/developer/apps/{live.pk}/team/" in messages[0].body
+
+    assert not team.change_role(member=people[1], actor=owner, role=Role.OWNER)
+    assert mails() == []
+
+
+def test_reviewers_are_told_when_a_trusted_application_s_redirect_urls_change(live, people, owner, reviewer, mails):
+    def change(*uris):
+        assert applications.set_redirect_uris(application=live, actor=owner, redirect_uris=uris)
+        return mails()
+
+    assert change("https://penni.example/other") == []
+    review.set_trusted(application=live, actor=reviewer, is_trusted=True)
+    [message] = change("https://penni.example/new?a=1&b=2")
+
+    assert message.to == [RITA]
+    assert message.subject == "Penni Budget is trusted, and its redirect URLs have changed"
+    assert "New:\nhttps://penni.example/new?a=1&b=2\n\nGone:\nhttps://penni.example/other\n\n" in message.body
+    assert "<li>https://penni.example/new?a=1&amp;b=2</li>" in message.alternatives[0].content
+    assert f"/review/apps/{live.pk}/" in message.body
+
+
+def test_redirect_urls_of_a_trusted_application_change_not_without_end(live, owner, reviewer):
+    review.set_trusted(application=live, actor=reviewer, is_trusted=True)
+
+    def change(number):
+        return applications.set_redirect_uris(
+            application=live, actor=owner, redirect_uris=[f"https://penni.example/{number}"]
+        )
+
+    for number in range(applications.MOST_REDIRECT_CHANGES_AN_HOUR):
+        change(number)
+    with pytest.raises(RefusedError, match="Wait an hour"):
+        change("one-more")
+    live.history.update(created_at=timezone.now() - timedelta(hours=1, seconds=1))
+    assert change("an-hour-later")
+
+
 def test_deletion_is_told_without_a_link(live, people, owner, mails):
     applications.mark_deleted(application=live, actor=owner)
 
@@ -282,6 +329,12 @@ def every_mail(live, people, owner, reviewer, mails):
         "member_joined": lambda: developer_mails.member_joined(application, member=member),
         "member_removed": lambda: developer_mails.member_removed(application, user=member.user, actor=owner),
         "ownership_transferred": lambda: developer_mails.ownership_transferred(application, member=member, actor=owner),
+        "role_changed": lambda: developer_mails.role_changed(
+            application, member=member, old_role=Role.VIEWER, actor=owner
+        ),
+        "trusted_redirects_changed": lambda: developer_mails.trusted_redirects_changed(
+            application, added=["https://penni.example/new"], removed=["https://penni.example/old"], actor=owner
+        ),
     }
     mails()
     found = {}
@@ -293,7 +346,7 @@ def every_mail(live, people, owner, reviewer, mails):
 
 
 def test_every_mail_is_safe_and_can_be_read_by_itself(every_mail):
-    assert len(every_mail) == 17
+    assert len(every_mail) == 19
     for name, message in every_mail.items():
         page = message.alternatives[0].content
         assert "<script" not in page, name

@@ -1,10 +1,12 @@
 """What registering an application leaves behind (CONTRACT section 9)."""
 
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.hashers import check_password
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 
 from apps.developers import rules
 from apps.developers.errors import AlreadyRegisteredError, RefusedError
@@ -19,7 +21,7 @@ from apps.developers.models import (
     TermsAgreement,
 )
 from apps.developers.services import drafts, review
-from apps.developers.services.applications import id_of_registration, mark_deleted
+from apps.developers.services.applications import MOST_REGISTRATIONS_AN_HOUR, id_of_registration, mark_deleted
 from apps.developers.services.terms import current_terms
 from tests.conftest import RegisteredApplication, query_of
 from tests.developers.conftest import DESCRIPTION, REASONS, kinds, waiting
@@ -96,6 +98,15 @@ def test_all_problems_are_told_at_once_and_nothing_is_kept(register):
     assert set(refusal.value.message_dict) == {"name", "redirect_uris", "reason-receipt:write", "description"}
     for model in (Application, Submission, HistoryEntry, TermsAgreement):
         assert not model.objects.exists()
+
+
+@pytest.mark.parametrize("redirect_uris", [["http://penni.example/"], []])
+@pytest.mark.parametrize("profile", ["", "nonsense"])
+def test_redirect_urls_are_told_about_before_a_profile_is_chosen(register, profile, redirect_uris):
+    with pytest.raises(ValidationError) as refusal:
+        register(profile=profile, redirect_uris=redirect_uris)
+
+    assert set(refusal.value.message_dict) == {"profile", "redirect_uris"}
 
 
 @pytest.mark.parametrize(("count", "is_accepted"), [(126, False), (127, True), (511, True), (512, False)])
@@ -179,6 +190,17 @@ def test_approved_applications_do_not_count(register, reviewer):
         application, _secret = register(name=f"Penni {number}")
         review.approve_submission(submission=waiting(application), actor=reviewer)
 
+    register()
+
+
+def test_registering_and_deleting_again_and_again_has_an_end(register, owner, make_user):
+    for number in range(MOST_REGISTRATIONS_AN_HOUR):
+        mark_deleted(application=register(name=f"Penni {number}")[0], actor=owner)
+
+    with pytest.raises(RefusedError, match="Wait an hour"):
+        register()
+    register(actor=make_user("other@example.com"))
+    HistoryEntry.objects.update(created_at=timezone.now() - timedelta(hours=1, seconds=1))
     register()
 
 

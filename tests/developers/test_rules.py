@@ -185,6 +185,8 @@ def test_good_registration_is_accepted(fields):
         ({"name": "Penni\u202eteduB"}, "name", "cannot be shown"),
         ({"name": "Penni\u200b"}, "name", "cannot be shown"),
         ({"name": "Penni\x00"}, "name", "cannot be shown"),
+        ({"name": "Win at https://evil.example"}, "name", "Leave the address out"),
+        ({"name": "Win at WWW.evil.example"}, "name", "Leave the address out"),
     ],
 )
 def test_bad_registration_is_refused_at_the_field(fields, field, reason):

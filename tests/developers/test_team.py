@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from apps.developers.errors import LastOwnerError, RefusedError
 from apps.developers.models import Invitation, Role, TeamMember
-from apps.developers.services import team
+from apps.developers.services import review, team
 from apps.developers.services.applications import mark_deleted
-from tests.developers.conftest import kinds
+from tests.developers.conftest import kinds, waiting
 from tests.protocol.test_races import at_once
 
 pytestmark = pytest.mark.spec("CONTRACT", "9 (team)")
@@ -329,7 +329,7 @@ def test_deleted_application_has_no_team_to_join(pending, invite, owner, make_us
 # --- limits -----------------------------------------------------------------------------------------
 
 
-def test_of_two_thousand_invitations_an_hour_twenty_are_sent(invite, mails):
+def test_of_two_thousand_invitations_an_hour_twenty_are_sent(live, invite, mails):
     mails()
     refusals = set()
     for number in range(2000):
@@ -342,7 +342,7 @@ def test_of_two_thousand_invitations_an_hour_twenty_are_sent(invite, mails):
     assert refusals == {"That is a lot of invitations. Wait an hour, then go on."}
 
 
-def test_the_same_address_again_and_again_is_a_lot_too(invite, mails):
+def test_the_same_address_again_and_again_is_a_lot_too(live, invite, mails):
     mails()
     for _ in range(20):
         invite()
@@ -352,7 +352,7 @@ def test_the_same_address_again_and_again_is_a_lot_too(invite, mails):
     assert len(mails()) == 20
 
 
-def test_cancelling_makes_no_room_for_more(invite, owner):
+def test_cancelling_makes_no_room_for_more(live, invite, owner):
     for number in range(20):
         team.cancel_invitation(invitation=invite(f"guest{number}@example.com"), actor=owner)
 
@@ -360,16 +360,36 @@ def test_cancelling_makes_no_room_for_more(invite, owner):
         invite()
 
 
-def test_an_hour_later_it_goes_on(pending, invite):
+def test_an_hour_later_it_goes_on(live, invite):
     for number in range(20):
         invite(f"guest{number}@example.com")
-    pending.history.update(created_at=timezone.now() - timedelta(hours=1))
+    live.history.update(created_at=timezone.now() - timedelta(hours=1))
 
     invite()
 
 
-def test_one_person_with_many_applications_is_limited_too(register, invite):
+def test_before_the_first_approval_five_are_sent(pending, invite, register, reviewer, mails):
+    mails()
+    for number in range(5):
+        invite(f"guest{number}@example.com")
+
+    with pytest.raises(RefusedError, match="a lot of invitations"):
+        invite()
+    assert len(mails()) == 5
+    other, third = register(name="Penni Two")[0], register(name="Penni Three")[0]
+    for number in range(5):
+        invite(f"guest{number}@example.com", application=other)
+    with pytest.raises(RefusedError, match="a lot of invitations"):
+        invite(application=third)
+
+    review.approve_submission(submission=waiting(pending), actor=reviewer)
+    invite()
+
+
+def test_one_person_with_many_applications_is_limited_too(register, reviewer, invite):
     applications = [register(name=f"Penni {number}")[0] for number in range(3)]
+    for application in applications:
+        review.approve_submission(submission=waiting(application), actor=reviewer)
     for number in range(40):
         invite(f"guest{number}@example.com", application=applications[number % 2])
 
@@ -378,7 +398,7 @@ def test_one_person_with_many_applications_is_limited_too(register, invite):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_limit_holds_for_invitations_at_the_same_moment(pending, invite):
+def test_limit_holds_for_invitations_at_the_same_moment(live, invite):
     for number in range(18):
         invite(f"guest{number}@example.com")
 

@@ -23,7 +23,7 @@ from apps.console.reviewing.forms import (
 from apps.console.reviewing.queue import list_queue
 from apps.developers import selectors
 from apps.developers.errors import AlreadyDecidedError, OwnApplicationError, RefusedError
-from apps.developers.models import Application, Status, Submission
+from apps.developers.models import Application, HistoryKind, Status, Submission
 from apps.developers.services import review
 from apps.developers.services.terms import current_terms
 from apps.organisations.models import Organisation
@@ -162,6 +162,8 @@ class _ConfirmedView(ReviewedApplicationView):
     template = ""
     form_class: type[forms.Form] = forms.Form
     success_message: Any = ""
+    #: What somebody else may have done instead.
+    overtaken_by = frozenset({HistoryKind.SUSPENDED, HistoryKind.REINSTATED})
 
     def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         if self.is_own:
@@ -200,7 +202,9 @@ class _ConfirmedView(ReviewedApplicationView):
         latest = None
         if refusal:
             self.application.refresh_from_db()
-            latest = self.application.history.select_related("actor").order_by("-pk").first()
+        if isinstance(refusal, AlreadyDecidedError):
+            history = self.application.history.select_related("actor").filter(kind__in=self.overtaken_by)
+            latest = history.order_by("-pk").first()
         context = {"application": self.application, "form": form, "refusal": refusal, "latest": latest}
         return render(self.request, self.template, context, status=status)
 
@@ -241,6 +245,8 @@ class TrustForm(forms.Form):
     is_trusted = forms.TypedChoiceField(
         choices=[("yes", "yes"), ("no", "no")], coerce=lambda value: value == "yes", widget=forms.HiddenInput
     )
+    #: As the page showed them, separated by a space.
+    redirect_uris = forms.CharField(widget=forms.HiddenInput, required=False)
 
 
 class TrustView(_ConfirmedView):
@@ -248,6 +254,7 @@ class TrustView(_ConfirmedView):
 
     template = "console/review/trust.html"
     form_class = TrustForm
+    overtaken_by = frozenset({HistoryKind.TRUSTED, HistoryKind.UNTRUSTED})
 
     @property
     def success_message(self) -> Any:
@@ -259,7 +266,12 @@ class TrustView(_ConfirmedView):
         return ""
 
     def carry_out(self, data: dict[str, Any]) -> bool:
-        return review.set_trusted(application=self.application, actor=self.user, is_trusted=data["is_trusted"])
+        return review.set_trusted(
+            application=self.application,
+            actor=self.user,
+            is_trusted=data["is_trusted"],
+            seen_redirect_uris=data["redirect_uris"].split(),
+        )
 
 
 class ReviewTermsView(ReviewerView):

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 
 from django.core.files.base import File
 from django.db import transaction
@@ -16,6 +17,7 @@ from apps.developers.history import note
 from apps.developers.models import (
     Application,
     Draft,
+    HistoryEntry,
     HistoryKind,
     Outcome,
     Profile,
@@ -29,6 +31,11 @@ from apps.developers.services.terms import agree_to_terms
 from apps.developers.services.versions import create_submission, live_scopes, set_requested_scopes
 from apps.organisations.logos import replace_logo
 from apps.organisations.models import Organisation
+
+#: By one person, those included that they have deleted since: each is a mail to every reviewer.
+MOST_REGISTRATIONS_AN_HOUR = 20
+#: Of one trusted application: each is a mail to every reviewer, too.
+MOST_REDIRECT_CHANGES_AN_HOUR = 20
 
 
 def id_of_registration(*, user: User, form_key: uuid.UUID) -> uuid.UUID:
@@ -62,8 +69,8 @@ def register_application(
     """Register an application for `actor`, who becomes its owner and has agreed to `terms`, and send it for review.
 
     Returns it and its client secret, which is nowhere to be had again (None for a public client). Raises
-    ValidationError by field, all of them at once; RefusedError when too many applications of theirs wait already;
-    AlreadyRegisteredError if there is one with `application_id` (see `id_of_registration`).
+    ValidationError by field, all of them at once; RefusedError when too many applications of theirs wait already, or
+    were registered of late; AlreadyRegisteredError if there is one with `application_id` (see `id_of_registration`).
     """
     scopes, description = in_catalogue_order(scopes), rules.clean_text(description)
     reasons = {scope: rules.clean_text(reason) for scope, reason in reasons.items()}
@@ -85,6 +92,11 @@ def register_application(
         raise AlreadyRegisteredError(before)
     if selectors.unapproved_applications(actor).count() >= rules.MOST_UNAPPROVED_APPLICATIONS:
         raise RefusedError(too_many_unapproved())
+    lately = HistoryEntry.objects.filter(
+        kind=HistoryKind.REGISTERED, actor=actor, created_at__gt=timezone.now() - timedelta(hours=1)
+    )
+    if lately.count() >= MOST_REGISTRATIONS_AN_HOUR:
+        raise RefusedError(_("You have registered a lot of applications. Wait an hour, then go on."))
     agree_to_terms(user=actor, terms=terms)
     application, secret = create_application(
         name=name,
@@ -270,15 +282,15 @@ def set_redirect_uris(
     before = row.redirect_uri_list
     if wanted == before:
         return False
+    if row.is_trusted:
+        _check_redirect_changes(row)
     row.redirect_uris = application.redirect_uris = " ".join(wanted)
     row.save(update_fields=["redirect_uris", "updated"])
-    note(
-        row,
-        HistoryKind.REDIRECT_URIS_CHANGED,
-        actor=actor,
-        added=[uri for uri in wanted if uri not in before],
-        removed=[uri for uri in before if uri not in wanted],
-    )
+    added = [uri for uri in wanted if uri not in before]
+    removed = [uri for uri in before if uri not in wanted]
+    note(row, HistoryKind.REDIRECT_URIS_CHANGED, actor=actor, added=added, removed=removed)
+    if row.is_trusted and (added or removed):
+        mails.trusted_redirects_changed(row, added=added, removed=removed, actor=actor)
     return True
 
 
@@ -303,6 +315,14 @@ def _lock(application: Application) -> Application:
     if row is None:
         raise RefusedError(_("This application has been deleted."))
     return row
+
+
+def _check_redirect_changes(row: Application) -> None:
+    lately = row.history.filter(
+        kind=HistoryKind.REDIRECT_URIS_CHANGED, created_at__gt=timezone.now() - timedelta(hours=1)
+    )
+    if lately.count() >= MOST_REDIRECT_CHANGES_AN_HOUR:
+        raise RefusedError(_("The redirect URLs have changed a lot. Wait an hour, then go on."))
 
 
 def _unique(values: Iterable[str]) -> list[str]:

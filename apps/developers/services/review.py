@@ -19,6 +19,7 @@ from apps.developers.history import note
 from apps.developers.models import (
     Application,
     Draft,
+    HistoryEntry,
     HistoryKind,
     Outcome,
     Status,
@@ -37,6 +38,9 @@ from apps.developers.services.versions import (
 #: Each is a mail to many. Comments are counted for one person, versions for the application.
 MOST_COMMENTS_AN_HOUR = 30
 MOST_VERSIONS_AN_HOUR = 20
+_DECISIONS = frozenset({HistoryKind.APPROVED, HistoryKind.CHANGES_REQUESTED, HistoryKind.REJECTED})
+#: What ends the waiting of a version without a decision on it.
+_NEW_VERSIONS = frozenset({HistoryKind.SUBMITTED, HistoryKind.WITHDRAWN, HistoryKind.VERSION_CHANGED})
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,11 @@ def submit_version(
     scopes: Sequence[str],
     reasons: Mapping[str, str],
     optional_scopes: Collection[str] = (),
+    seen: str | None = None,
 ) -> SubmitResult:
     """Send a version for review, in the place of one that is waiting.
 
     What is live goes on. A scope that is left out ends at once; only what is more than before, or other words, waits.
-    seen: str | None = None,
     `seen` is the mark (`versions.mark_of`) of what the page showed: what was added since must not end because an older
     form does not know of it.
     Raises ValidationError by field (`description`, `scopes`, `reason-<scope>`), StaleVersionError, RefusedError.
@@ -68,12 +72,12 @@ def submit_version(
     row = _lock(application)
     if row.status == Status.SUSPENDED:
         raise RefusedError(_("The application is suspended. Write a comment to the reviewers first."))
+    if seen is not None and seen != mark_of(row):
+        raise StaleVersionError
     if row.submissions.filter(submitted_at__gt=timezone.now() - timedelta(hours=1)).count() >= MOST_VERSIONS_AN_HOUR:
         raise RefusedError(_("That is a lot of versions. Wait an hour, then go on."))
     scopes, description = in_catalogue_order(scopes), rules.clean_text(description)
     rules.check_version(profile=row.profile, description=description, scopes=scopes, reasons=reasons)
-    if seen is not None and seen != mark_of(row):
-        raise StaleVersionError
     removed = [scope for scope in row.scopes if scope not in scopes]
     version = [
         SubmittedScope(scope=scope, reason=rules.clean_text(reasons[scope]), is_optional=scope in optional_scopes)
@@ -190,10 +194,7 @@ def approve_submission(
     Raises AlreadyDecidedError, OwnApplicationError, RefusedError, ValidationError for the reason.
     """
     row, waiting = _decide(submission, actor, Outcome.APPROVED, reason)
-    if seen_redirect_uris is not None and list(seen_redirect_uris) != row.redirect_uri_list:
-        raise RefusedError(
-            _("The redirect URLs have changed since you opened the page. Look at them, then decide again.")
-        )
+    _refuse_unseen(row, seen_redirect_uris)
     apply_version(row, description=waiting.description, scopes=waiting.scopes)
     if row.status != Status.SUSPENDED:
         _set_status(row, Status.APPROVED)
@@ -303,15 +304,24 @@ def reinstate_application(*, application: Application, actor: User | None, reaso
 
 
 @transaction.atomic
-def set_trusted(*, application: Application, actor: User | None, is_trusted: bool) -> bool:
+def set_trusted(
+    *,
+    application: Application,
+    actor: User | None,
+    is_trusted: bool,
+    seen_redirect_uris: Sequence[str] | None = None,
+) -> bool:
     """Let users of a brand's own partner see no consent screen, or see it again; says whether that is new.
 
-    Raises OwnApplicationError, ValidationError for a client that cannot be trusted.
+    `seen_redirect_uris` are those that the reviewer's page showed, as in `approve_submission`.
+    Raises OwnApplicationError, RefusedError, ValidationError for a client that cannot be trusted.
     """
     row = _lock(application)
     _refuse_own(row, actor)
     if row.is_trusted == is_trusted:
         return False
+    if is_trusted:
+        _refuse_unseen(row, seen_redirect_uris)
     if is_trusted and row.is_public:
         rules.check_trusted_public_client(row.redirect_uri_list)
     row.is_trusted = application.is_trusted = is_trusted
@@ -336,9 +346,15 @@ def _lock(application: Application) -> Application:
 def _waiting(row: Application, submission: Submission) -> Submission:
     waiting = row.submissions.filter(pk=submission.pk).first()
     if waiting is None or not waiting.is_waiting:
-        latest = row.history.select_related("actor").exclude(kind=HistoryKind.COMMENTED).order_by("-pk").first()
-        raise AlreadyDecidedError(submission=waiting, latest=latest)
+        raise AlreadyDecidedError(submission=waiting, latest=_find_what_came_of(row, waiting))
     return waiting
+
+
+def _find_what_came_of(row: Application, submission: Submission | None) -> HistoryEntry | None:
+    """Return the decision on `submission`; if there is none, what the team or an administrator did last instead."""
+    history = row.history.select_related("actor").order_by("-pk")
+    decision = submission and history.filter(submission=submission, kind__in=_DECISIONS).first()
+    return decision or history.filter(kind__in=_NEW_VERSIONS).first()
 
 
 def _decide(
@@ -361,6 +377,13 @@ def _decide(
 def _refuse_own(row: Application, actor: User | None) -> None:
     if actor is not None and selectors.has_part_in(application=row, user=actor):
         raise OwnApplicationError
+
+
+def _refuse_unseen(row: Application, seen_redirect_uris: Sequence[str] | None) -> None:
+    if seen_redirect_uris is not None and list(seen_redirect_uris) != row.redirect_uri_list:
+        raise RefusedError(
+            _("The redirect URLs have changed since you opened the page. Look at them, then decide again.")
+        )
 
 
 def _remove_scopes(row: Application, removed: list[str], *, actor: User | None) -> None:

@@ -26,7 +26,10 @@ from apps.developers.models import (
 INVITATION_LIFETIME = timedelta(days=14)
 #: Each invitation is a mail to somebody who has not asked for it.
 MOST_INVITATIONS_AN_HOUR = 20
+#: While no reviewer has approved it: the mail is in the brand's name, and says what the application calls itself.
+MOST_INVITATIONS_BEFORE_APPROVAL = 5
 LARGEST_TEAM = 100
+_APPROVED_ONCE = frozenset({Status.APPROVED, Status.SUSPENDED})
 
 
 @transaction.atomic
@@ -39,10 +42,10 @@ def invite_member(*, application: Application, actor: User, email: str, role: st
     Invitation._meta.get_field("email").clean(email, None)
     if role not in Role.values:
         raise ValidationError(_("Choose a role."))
-    _lock(application)
+    row = _lock(application)
     if application.team.filter(user__emailaddress__email=email, user__emailaddress__verified=True).exists():
         raise ValidationError(_("%(email)s is on the team already."), params={"email": email})
-    _check_limits(application, actor)
+    _check_limits(row, actor)
     now = timezone.now()
     invitation, _is_new = Invitation.objects.update_or_create(
         application=application,
@@ -115,9 +118,11 @@ def change_role(*, member: TeamMember, actor: User, role: str) -> bool:
         return False
     if row.is_owner:
         _check_another_owner(row)
-    note(application, HistoryKind.ROLE_CHANGED, actor=actor, member=str(row.user), old_role=row.role, role=role)
+    old_role = row.role
+    note(application, HistoryKind.ROLE_CHANGED, actor=actor, member=str(row.user), old_role=old_role, role=role)
     row.role = member.role = role
     row.save(update_fields=["role"])
+    mails.role_changed(application, member=row, old_role=old_role, actor=actor)
     return True
 
 
@@ -191,6 +196,8 @@ def _check_limits(application: Application, actor: User) -> None:
         kind=HistoryKind.MEMBER_INVITED, created_at__gt=timezone.now() - timedelta(hours=1)
     )
     most = MOST_INVITATIONS_AN_HOUR
+    if application.status not in _APPROVED_ONCE:
+        lately, most = lately.exclude(application__status__in=_APPROVED_ONCE), MOST_INVITATIONS_BEFORE_APPROVAL
     if lately.filter(application=application).count() >= most or lately.filter(actor=actor).count() >= 2 * most:
         raise RefusedError(_("That is a lot of invitations. Wait an hour, then go on."))
     if application.team.count() + application.invitations.open().count() >= LARGEST_TEAM:
