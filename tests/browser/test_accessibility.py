@@ -1,5 +1,6 @@
 """Every page, light and dark, on a phone: axe finds nothing serious, nothing sticks out, one h1 (section 12)."""
 
+import json
 from collections.abc import Callable
 from urllib.parse import urlencode
 
@@ -9,6 +10,7 @@ from playwright.sync_api import Page
 
 from apps.audit import trail
 from apps.connections.models import Connection
+from apps.developers.models import Role, TeamMember
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,6 +28,7 @@ ANONYMOUS_PAGES = [
 ]
 MEMBERS_PAGES = [
     "/",
+    "/account/",
     "/account/connections/",
     "/account/email/",
     "/account/password/change/",
@@ -140,6 +143,48 @@ def test_pages_of_a_connection(phone, assert_accessible, log_in, application, co
     assert_accessible(phone)
     phone.goto("/account/connections/")
     assert_accessible(phone)
+    phone.goto(f"/account/connections/{connection.id}/")
+    assert_accessible(phone)
+    phone.get_by_role("switch").first.uncheck()
+    phone.get_by_role("switch").last.uncheck()
+    phone.get_by_role("button", name="Save changes").click()
+    phone.get_by_text("Leave at least one on").wait_for()
+    assert_accessible(phone)
+    phone.goto("/account/connections/remove/")
+    assert_accessible(phone)
     phone.goto(f"/account/connections/{connection.id}/remove/")
+    assert_accessible(phone)
+    phone.get_by_role("button", name="Yes, remove").click()
+    phone.get_by_role("heading", name="Ended").wait_for()
 
     assert_accessible(phone)
+
+
+def test_leaving_for_good(phone, assert_accessible, log_in, application, connect, member, password):
+    """Log-in, proof, file, closing: each page, and what the buttons do."""
+    connect(application)
+    phone.goto("/account/login/?next=/account/")
+    log_in()
+    phone.wait_for_url("**/account/")
+    phone.get_by_role("link", name="Download your data").click()
+    phone.get_by_label("Password", exact=True).fill(password)
+    phone.get_by_role("button", name="Continue").click()
+    phone.wait_for_url("**/account/data/")
+    assert_accessible(phone)
+    with phone.expect_download() as download:
+        phone.get_by_role("button", name="Download").click()
+    assert json.loads(download.value.path().read_text())["account"]["email"] == member.email
+    owned = TeamMember.objects.create(application=application.row, user=member, role=Role.OWNER)
+    phone.goto("/account/close/")
+    phone.get_by_text("You are the only owner").wait_for()
+    assert_accessible(phone)
+    owned.delete()
+    phone.goto("/account/close/")
+    assert_accessible(phone)
+    phone.get_by_role("button", name="Close the account for good").click()
+    phone.get_by_text("Your account is closed.").wait_for()
+    assert_accessible(phone)
+
+    member.refresh_from_db()
+    assert member.closed_at
+    assert not Connection.objects.active().exists()
