@@ -93,6 +93,22 @@ def test_page_begins_with_the_version_that_changes_were_asked_for(team, live, su
     assert "Say &lt;b&gt;why&lt;/b&gt;." in page
 
 
+def test_what_the_reviewers_asked_for_stays_in_sight_until_a_version_is_sent(team, live, submit, reviewer):
+    submit(live, description=OTHER_DESCRIPTION)
+    review.request_changes(submission=waiting(live), actor=reviewer, reason="Say who runs it.")
+    seen = seen_on(page_of(team, live))
+
+    short = team.post(address_of(live), {"seen": seen, "description": "short", **WRITE})
+    stale = team.post(address_of(live), {"seen": "another", "description": OTHER_DESCRIPTION, **WRITE})
+    team.post(address_of(live, "draft"), {"seen": seen, "description": "My draft."})
+    with_draft = team.get(address_of(live))
+
+    assert [short.status_code, stale.status_code, with_draft.status_code] == [400, 409, 200]
+    for response in (short, stale, with_draft):
+        assert "Say who runs it." in response.content.decode()
+    assert "Say who runs it." not in send(team, live, **WRITE, description=OTHER_DESCRIPTION)
+
+
 def test_page_begins_with_the_live_version_again_after_a_rejection(team, live, submit, reviewer):
     submit(live, description=OTHER_DESCRIPTION)
     review.reject_submission(submission=waiting(live), actor=reviewer, reason="No.")
