@@ -17,6 +17,8 @@ _SENTENCES: dict[str, Promise] = {
     "session:ended": gettext_lazy("Logged out"),
     "session:refused": gettext_lazy("Log-in refused"),
     "account:created": gettext_lazy("Signed up"),
+    "account:downloaded": gettext_lazy("Downloaded what is kept about them"),
+    "account:closed": gettext_lazy("Closed the account"),
     "password:set": gettext_lazy("Set a password"),
     "password:changed": gettext_lazy("Changed the password"),
     "password:reset": gettext_lazy("Chose a new password after forgetting the old one"),
