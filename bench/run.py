@@ -44,7 +44,7 @@ class Side:
         answer = response.read()
         if response.status != 200:
             raise RuntimeError(f"{self.name} {path}: {response.status} {answer!r}")
-        return json.loads(answer)
+        return json.loads(answer) if answer else None
 
     def credentials(self, profile: str) -> dict[str, str]:
         client = self.clients[profile]
