@@ -127,7 +127,17 @@ class ApplicationForm(forms.ModelForm):
             for field, messages in error.error_dict.items():
                 if field not in self.errors:
                     self.add_error(field if field in self.fields else NON_FIELD_ERRORS, messages)
+        self._keep_lasting_pages()
         return data
+
+    def _keep_lasting_pages(self) -> None:
+        """Refuse to empty a page that has an address: the service would (`rules.check_branding`)."""
+        for name in rules.LASTING_PAGES.intersection(self.changed_data):
+            if self.initial.get(name) and not self.cleaned_data.get(name, "wrong already"):
+                try:
+                    rules.check_page_url("")
+                except ValidationError as error:
+                    self.add_error(name, error)
 
     def _new_description(self) -> str:
         description = rules.clean_text(self._value("description"))

@@ -8,7 +8,8 @@ from django.contrib.auth.hashers import check_password
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from apps.developers.models import Application, Role, Status, Submission, TeamMember, TermsVersion
+from apps.developers.history import note
+from apps.developers.models import Application, HistoryKind, Role, Status, Submission, TeamMember, TermsVersion
 from apps.developers.services import review
 from apps.developers.services.terms import current_terms
 from tests.developers.conftest import DESCRIPTION, kinds, waiting
@@ -209,6 +210,8 @@ def path_of(row, what="change"):
     [
         ({"description": "Too short."}, "Use at least 127 words (you wrote 2)."),
         ({"website_url": "http://plain.example/"}, "Use an address that starts with https://."),
+        ({"website_url": ""}, "Give the address of the page."),
+        ({"privacy_policy_url": ""}, "Give the address of the page."),
         ({"requested_scopes.0.reason": "Because."}, "Say why in 10 to 280 characters."),
     ],
 )
@@ -225,6 +228,14 @@ def test_description_and_reasons_of_a_new_application_follow_the_rules(administr
 
     assert "Use at least 127 words (you wrote 126)." in page.content.decode()
     assert not Application.objects.exists()
+
+
+def test_page_that_has_no_address_may_go_without_one_and_terms_may_go(administrator, live):
+    Application.objects.filter(pk=live.pk).update(website_url="", terms_url="https://penni.example/terms")
+
+    assert change(administrator, live, name="Penni 2", terms_url="").status_code == 302
+    row = Application.objects.get(pk=live.pk)
+    assert (row.name, row.website_url, row.terms_url) == ("Penni 2", "", "")
 
 
 def test_what_was_there_before_the_rules_may_stay(administrator, live):
@@ -370,7 +381,7 @@ def test_nobody_is_on_a_team_twice(administrator, live, owner):
 
 def test_history_is_shown_and_cannot_be_changed(administrator, live, owner):
     for number in range(60):
-        review.add_comment(application=live, actor=owner, text=f"Number {number}.", is_by_reviewer=False)
+        note(live, HistoryKind.COMMENTED, actor=owner, text=f"Number {number}.")
 
     page = administrator.get(path_of(live))
 
