@@ -459,8 +459,12 @@ def test_developer_who_left_the_team_takes_no_answer(developer) -> None:
 
 
 @pytest.mark.parametrize("path", ["start", "over", "redirect-url", "steps/exchange"])
-def test_button_is_a_post(path, developer) -> None:
-    assert developer.get(developer.page + path).status_code == 405
+def test_button_is_a_post_and_leads_whoever_comes_otherwise_to_the_page(path, developer) -> None:
+    """After a log-in in between, the browser comes back by GET."""
+    before = developer.flow
+    response = developer.client.get(developer.page + path, **developer.port)
+    assert (response.status_code, response["Location"]) == (302, developer.page)
+    assert developer.flow == before
 
 
 def test_service_cannot_be_tried(make_developer, make_application) -> None:

@@ -23,6 +23,7 @@ from apps.console.permissions import TeamView
 from apps.console.snippets import Addresses, addresses_of
 from apps.console.snippets.addresses import site_of
 from apps.console.trying import Run, find_run, forget_run, keep_run
+from apps.console.views.actions import ActionView
 from apps.console.wire import Flow, Wire, show_steps
 from apps.developers.errors import RefusedError
 from apps.developers.models import Application, Role
@@ -71,10 +72,6 @@ class TryView(TeamView):
         self.address_there = site + reverse("developer:try", args=[application.pk])
         return None
 
-    @property
-    def page(self) -> str:
-        return reverse("developer:try", args=[self.application.pk])
-
     def find_flow(self) -> Flow:
         """Return the session's run if it is about this application, else a new one."""
         found = find_run(self.request)
@@ -107,25 +104,32 @@ class TryPageView(TryView):
         return render(request, "console/try.html", context)
 
 
-class TryStartView(TryView):
-    """Makes a new authorization request; the run before it is forgotten."""
+class TryButtonView(ActionView, TryView):
+    """One of the page's buttons."""
 
-    http_method_names = ["post"]
+    page = "developer:try"
+
+    def back(self, step: str = "") -> HttpResponse:
+        """Return to the page, at that step of it."""
+        address = reverse(self.page, args=[self.application.pk])
+        return redirect(f"{address}#step-{step}" if step else address)
+
+
+class TryStartView(TryButtonView):
+    """Makes a new authorization request; the run before it is forgotten."""
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         if not self.is_possible:
-            return redirect(self.page)
+            return self.back()
         flow = Flow()
         _run(self.application, request, flow).prepare(self.callback, asks_again="asks_again" in request.POST)
         self.keep(flow)
-        return redirect(f"{self.page}#step-request")
+        return self.back("request")
 
 
 @method_decorator(sensitive_post_parameters("client_secret"), name="dispatch")
-class TryStepView(TryView):
+class TryStepView(TryButtonView):
     """Takes one step, with the client secret that was typed for it. It is sent, and forgotten."""
-
-    http_method_names = ["post"]
 
     @sensitive_variables("secret")
     def post(self, request: HttpRequest, step: str, **kwargs: object) -> HttpResponse:
@@ -134,29 +138,25 @@ class TryStepView(TryView):
         secret = str(request.POST.get("client_secret", "")).strip()
         if not self.is_possible or step not in run.available or step == "request":
             messages.error(request, _("This step cannot be taken now."))
-            return redirect(self.page)
+            return self.back()
         if run.needs_secret(step) and not 0 < len(secret) <= _MAX_SECRET_LENGTH:
             messages.error(request, _("Type the client secret: your application proves with it who it is."))
-            return redirect(f"{self.page}#step-{step}")
+            return self.back(step)
         run.take(step, secret)
         self.keep(flow)
-        return redirect(f"{self.page}#step-{step}")
+        return self.back(step)
 
 
-class TryOverView(TryView):
+class TryOverView(TryButtonView):
     """Forgets the run."""
-
-    http_method_names = ["post"]
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         forget_run(request)
-        return redirect(self.page)
+        return self.back()
 
 
-class TryRedirectView(TryView):
+class TryRedirectView(TryButtonView):
     """Adds the run's own address to the application's redirect URLs, or takes it away again."""
-
-    http_method_names = ["post"]
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         # At the end: the first one is where users go when a request names none (CONTRACT section 2).
@@ -172,7 +172,7 @@ class TryRedirectView(TryView):
             messages.error(request, " ".join(error.messages))
         except RefusedError as error:
             messages.error(request, str(error.message))
-        return redirect(self.page)
+        return self.back()
 
 
 @method_decorator(never_cache, name="dispatch")
