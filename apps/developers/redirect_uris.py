@@ -50,6 +50,12 @@ def validate_redirect_uri(uri: str, *, is_public: bool) -> None:
     scheme = parts.scheme.lower()
     if scheme in {"http", "https"}:
         _check_web_address(uri, parts)
+    elif is_public and parts.netloc and not parts.path and _PRIVATE_USE_SCHEME.fullmatch(scheme):
+        # What follows two slashes is a host (RFC 3986 3.2), which a scheme of an app has none of (RFC 8252 7.1).
+        raise ValidationError(
+            _("“%(uri)s”: write it with one slash: %(better)s"),
+            params={"uri": uri, "better": uri.replace("://", ":/", 1)},
+        )
     elif "." not in scheme or not parts.path.startswith("/"):
         # No scheme ("www.example.com/callback"), a forgotten one ("example.com:8080/callback"), or one that a
         # browser runs or opens itself ("javascript:", "data:", "file:").

@@ -181,6 +181,19 @@ def test_private_use_scheme_is_for_public_clients():
 
 
 @pytest.mark.spec("RFC 8252", "7.1")
+def test_private_use_scheme_with_two_slashes_is_told_to_write_one():
+    with pytest.raises(ValidationError) as refused:
+        validate_redirect_uri("com.example.app://cb?a=b://c", is_public=True)
+    assert refused.value.messages == [
+        "“com.example.app://cb?a=b://c”: write it with one slash: com.example.app:/cb?a=b://c"
+    ]
+
+    validate_redirect_uri("com.example.app:/cb?a=b://c", is_public=True)
+    with pytest.raises(ValidationError, match="whole URL"):
+        validate_redirect_uri("com.example.app://cb", is_public=False)
+
+
+@pytest.mark.spec("RFC 8252", "7.1")
 @pytest.mark.parametrize(
     "uri",
     [
