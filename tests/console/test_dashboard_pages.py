@@ -10,6 +10,7 @@ from apps.activity.models import ActivityCount, RedirectMismatch
 from apps.connections.models import Connection
 from apps.console.timeline import SENTENCES
 from apps.console.views import overview
+from apps.developers import rules
 from apps.developers.history import note
 from apps.developers.models import HistoryKind, Invitation, Role, Status
 from apps.developers.services import review
@@ -179,6 +180,16 @@ def test_a_comment_that_is_none_is_refused_and_kept(team_client, live, typed, me
     assert message in text_of(response)
     assert typed.strip() in response.content.decode()
     assert live.history.count() == before
+
+
+def test_a_line_end_of_a_comment_counts_as_one_character(team_client, live):
+    """Browsers send two."""
+    longest = "\n".join(["x" * 49] * 100)
+    assert len(longest) == rules.MAX_COMMENT_LENGTH - 1
+
+    team_client.post(address(live, "comment"), {"text": longest.replace("\n", "\r\n") + "y"})
+    assert live.history.latest("pk").text == longest + "y"
+    assert team_client.post(address(live, "comment"), {"text": longest + "yz"}).status_code == 400
 
 
 def test_a_character_that_cannot_be_stored_is_refused(team_client, live):

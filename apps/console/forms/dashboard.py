@@ -22,22 +22,6 @@ OVERLAPS = {
 }
 
 
-class CommentForm(forms.Form):
-    text = forms.CharField(
-        label=_("Comment"),
-        strip=False,
-        max_length=rules.MAX_COMMENT_LENGTH,
-        widget=forms.Textarea(attrs={"rows": 4}),
-        help_text=_("The team and the reviewers see it, and get it by mail."),
-        error_messages={"required": _("Write something first.")},
-    )
-
-    def clean_text(self) -> str:
-        text = rules.clean_text(self.cleaned_data["text"])
-        rules.check_comment(text)
-        return text
-
-
 class SecretForm(forms.Form):
     """Asks for how long the old secret works on. `seen` says which secret the page showed as the newest."""
 

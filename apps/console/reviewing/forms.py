@@ -105,18 +105,3 @@ class ReinstateForm(forms.Form):
         reason = rules.clean_text(self.cleaned_data["reason"])
         rules.check_note(reason)
         return reason
-
-
-class CommentForm(forms.Form):
-    """A comment for the shared timeline."""
-
-    text = forms.CharField(
-        label=_("Comment"),
-        error_messages={"required": _("Write something first.")},
-        widget=forms.Textarea(attrs={"rows": 4}),
-    )
-
-    def clean_text(self) -> str:
-        text = rules.clean_text(self.cleaned_data["text"])
-        rules.check_comment(text)
-        return text

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from apps.activity.selectors import activity_of
 from apps.connections.models import Connection
 from apps.console import timeline
-from apps.console.forms.dashboard import CommentForm
+from apps.console.forms.comment import CommentForm
 from apps.console.permissions import TeamView
 from apps.console.views.actions import ActionView
 from apps.developers.errors import RefusedError

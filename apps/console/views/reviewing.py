@@ -9,12 +9,12 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from apps.console.forms.comment import CommentForm
 from apps.console.permissions import ReviewedApplicationView, ReviewerView
 from apps.console.reviewing.dossier import gather
 from apps.console.reviewing.forms import (
     ALL,
     WAITING,
-    CommentForm,
     DecisionForm,
     QueueForm,
     ReinstateForm,
