@@ -1,6 +1,7 @@
 """The team on the dashboard: roles, invitations, transfer, leaving."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -30,6 +31,12 @@ def client_of(user):
     client = Client()
     client.force_login(user)
     return client
+
+
+def main_of(response):
+    """The page without what differs each time: the tokens of the header's forms."""
+    _before, main, after = text_of(response).partition("<main")
+    return main + after.partition("</main>")[0]
 
 
 def role_of(application, user):
@@ -62,6 +69,38 @@ def test_an_invitation_is_for_the_person_it_was_sent_to_only(invite, live, brows
     assert browser.client.get(path).status_code == 404
     assert browser.client.post(path).status_code == 404
     assert Client().get(path)["Location"] == f"/account/login/?next={path}"
+
+
+def test_whoever_an_invitation_is_not_for_learns_only_what_they_can_do(invite, live, browser):
+    """One that is somebody else's, one that has run out and one that never was are told apart by nobody."""
+    invite(live)
+    invitation = live.invitations.get()
+    missing = f"/developer/invitations/{uuid4()}/"
+    path = f"/developer/invitations/{invitation.pk}/"
+
+    said = main_of(browser.client.get(path))
+    assert "log in with the address that the mail was sent to" in said
+    assert "Penni Budget" not in said
+    assert main_of(browser.client.get(missing)) == said
+    invitation.accepted_at = timezone.now()
+    invitation.save()
+    assert main_of(browser.client.get(path)) == said
+    assert main_of(browser.client.post(path)) == main_of(browser.client.post(missing))
+
+
+def test_an_accepted_invitation_leads_its_member_to_the_application(invite, live, make_user, team_client):
+    """Their mail still has the link, and a button can be pressed twice."""
+    invite(live, "nora@example.com", "viewer")
+    path = f"/developer/invitations/{live.invitations.get().pk}/"
+    nora = make_user("nora@example.com")
+    client = client_of(nora)
+    assert client.post(path)["Location"] == address(live)
+
+    assert client.get(path)["Location"] == address(live)
+    assert client.post(path)["Location"] == address(live)
+    assert live.team.filter(user=nora).count() == 1
+    live.team.get(user=nora).delete()
+    assert client.get(path).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from apps.console.permissions import DeveloperView, TeamView
 from apps.console.views.actions import ActionView
 from apps.developers.errors import RefusedError
 from apps.developers.models import Invitation, Role, TeamMember
+from apps.developers.selectors import find_membership
 from apps.developers.services import team
 
 #: Of the team's invitations that nobody has accepted; old ones that have run out come last.
@@ -171,10 +172,13 @@ class InvitationView(DeveloperView):
     http_method_names = ["get", "head", "post"]
 
     def get(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-        return self._show(self._invitation(pk))
+        invitation = self._invitation(pk)
+        return self._show(invitation) if invitation else self._show_nothing(pk)
 
     def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         invitation = self._invitation(pk)
+        if invitation is None:
+            return self._show_nothing(pk)
         try:
             team.accept_invitation(invitation=invitation, user=self.user)
         except RefusedError as refusal:
@@ -188,12 +192,16 @@ class InvitationView(DeveloperView):
         context = {"invitation": invitation, "is_member": is_member, "refusal": refusal}
         return render(self.request, "console/invitation.html", context, status=status)
 
-    def _invitation(self, pk: uuid.UUID) -> Invitation:
+    def _show_nothing(self, pk: uuid.UUID) -> HttpResponse:
+        """Lead whoever has accepted the invitation to the application; tell everybody else the same."""
+        accepted = Invitation.objects.filter(pk=pk, accepted_at__isnull=False).first()
+        if accepted and find_membership(user=self.user, application_id=accepted.application_id):
+            return redirect("developer:application", accepted.application_id)
+        return render(self.request, "console/invitation_missing.html", status=404)
+
+    def _invitation(self, pk: uuid.UUID) -> Invitation | None:
+        """Return the invitation if it is open and for this person, else None."""
         invitations = Invitation.objects.open().select_related("application__organisation", "invited_by")
         # For whom it was sent to only: others learn nothing of a team (CONTRACT section 9).
         addresses = EmailAddress.objects.filter(user=self.user, verified=True)
-        own = invitations.filter(pk=pk, email__in=addresses.values("email"))
-        invitation = own.first()
-        if invitation is None:
-            raise Http404
-        return invitation
+        return invitations.filter(pk=pk, email__in=addresses.values("email")).first()
