@@ -58,6 +58,10 @@ class DraftView(ReturnsWhatWasTyped):
     def show(self, form: ScopesForm, *, status: int, refusal: str = "") -> HttpResponse:
         """Return the page with the form as it was sent."""
 
+    def refuse(self, form: ScopesForm, refusal: RefusedError) -> HttpResponse:
+        """Return the page that says why what was typed is not kept."""
+        return self.show(form, status=409, refusal=str(refusal.message))
+
     @abstractmethod
     def form_address(self) -> str:
         """Return the address of the page."""
@@ -85,12 +89,15 @@ class DraftView(ReturnsWhatWasTyped):
             return JsonResponse({}) if wants_json(request) else redirect(self.form_address())
         try:
             drafts.save_draft(
-                user=self.user, application=self.drafted_application(), fields=typed_fields(request.POST, form)
+                user=self.user,
+                application=self.drafted_application(),
+                fields=typed_fields(request.POST, form),
+                seen=request.POST.get("seen"),
             )
         except RefusedError as refusal:
             if wants_json(request):
                 return JsonResponse({"message": str(refusal.message)}, status=409)
-            return self.show(form, status=409, refusal=str(refusal.message))
+            return self.refuse(form, refusal)
         if wants_json(request):
             return JsonResponse({})
         messages.success(request, _("Your draft is saved. Nobody else sees it."))

@@ -86,12 +86,16 @@ def invitations_to(user: User) -> QuerySet[Invitation]:
 
 
 def version_to_edit(application: Application) -> Submission | None:
-    """Return the submission that the next version begins with: what waits, or what changes were requested of.
+    """Return the submission that the next version begins with: what waits, or what changes were requested of, or an
+    update that was rejected, the text of which is nowhere else.
 
-    None: the live version, because the latest submission was approved, rejected or taken back.
+    None: the version on the application itself, because the latest submission was approved or taken back.
     """
     latest = application.submissions.exclude(outcome=Outcome.WITHDRAWN).order_by("-number").first()
-    return latest if latest and latest.outcome in {Outcome.WAITING, Outcome.CHANGES_REQUESTED} else None
+    outcomes = {Outcome.WAITING, Outcome.CHANGES_REQUESTED}
+    if application.is_approved:
+        outcomes.add(Outcome.REJECTED)
+    return latest if latest and latest.outcome in outcomes else None
 
 
 def find_reviewable(*, organisation_ids: Collection[uuid.UUID], application_id: uuid.UUID) -> Application | None:

@@ -109,11 +109,27 @@ def test_what_the_reviewers_asked_for_stays_in_sight_until_a_version_is_sent(tea
     assert "Say who runs it." not in send(team, live, **WRITE, description=OTHER_DESCRIPTION)
 
 
-def test_page_begins_with_the_live_version_again_after_a_rejection(team, live, submit, reviewer):
+def test_page_begins_with_an_update_that_was_rejected_and_says_why(team, live, submit, reviewer):
     submit(live, description=OTHER_DESCRIPTION)
-    review.reject_submission(submission=waiting(live), actor=reviewer, reason="No.")
+    review.reject_submission(submission=waiting(live), actor=reviewer, reason="Say who runs it.")
 
-    assert typed_description(page_of(team, live)) == DESCRIPTION
+    page = page_of(team, live)
+
+    assert typed_description(page) == OTHER_DESCRIPTION.strip()
+    assert "The reviewers rejected version 2:" in page
+    assert "Say who runs it." in page
+
+
+def test_page_begins_with_the_live_version_again_once_the_next_update_is_approved(team, live, submit, reviewer):
+    submit(live, description=OTHER_DESCRIPTION)
+    review.reject_submission(submission=waiting(live), actor=reviewer, reason="Say who runs it.")
+    submit(live, description=f"We run it. {DESCRIPTION}")
+    review.approve_submission(submission=waiting(live), actor=reviewer)
+
+    page = page_of(team, live)
+
+    assert typed_description(page) == f"We run it. {DESCRIPTION}"
+    assert "Say who runs it." not in page
 
 
 def test_draft_comes_before_all_of_them(team, live, submit):
@@ -318,6 +334,23 @@ def test_update_that_waits_can_be_taken_back(team, live, submit):
 
     assert "Version 2 is taken back. What is live goes on." in response.content.decode()
     assert live.submissions.get(number=2).outcome == Outcome.WITHDRAWN
+
+
+def test_text_of_an_update_that_was_taken_back_is_still_in_the_form_and_can_be_sent(team, live):
+    optional = {"optional": ["receipt:read"]}
+    send(team, live, **BOTH, **optional, description=OTHER_DESCRIPTION)
+
+    team.post(address_of(live, "withdraw"), {"number": "2"})
+
+    page = page_of(team, live)
+    assert "We kept what you wrote" in page
+    assert typed_description(page) == OTHER_DESCRIPTION.strip()
+    assert is_ticked(page, "receipt:write")
+    assert is_ticked(page, "receipt:read")
+    assert re.search(r'name="optional"\s+value="receipt:read"\s+checked', page)
+    assert "We show receipts." in page
+    send(team, live, **BOTH, **optional, description=OTHER_DESCRIPTION)
+    assert waiting(live).scopes == live.submissions.get(number=2).scopes
 
 
 def test_update_that_was_decided_meanwhile_is_not_taken_back(team, live, submit, reviewer):

@@ -27,6 +27,7 @@ from apps.developers.models import (
 )
 from apps.developers.models.review import SubmittedScope
 from apps.developers.scopes import in_catalogue_order
+from apps.developers.services import drafts
 from apps.developers.services.versions import (
     apply_version,
     create_submission,
@@ -169,7 +170,10 @@ def change_version(
 
 @transaction.atomic
 def withdraw_submission(*, submission: Submission, actor: User) -> None:
-    """Take back what waits, beside a live version. Raises AlreadyDecidedError, RefusedError."""
+    """Take back what waits, beside a live version; `actor` goes on with it as their draft.
+
+    Raises AlreadyDecidedError, RefusedError.
+    """
     row = _lock(submission.application)
     waiting = _waiting(row, submission)
     if not row.is_approved:
@@ -178,6 +182,7 @@ def withdraw_submission(*, submission: Submission, actor: User) -> None:
     waiting.decided_at = timezone.now()
     waiting.save(update_fields=["outcome", "decided_at"])
     note(row, HistoryKind.WITHDRAWN, actor=actor, submission=waiting)
+    drafts.keep_submission(user=actor, submission=waiting)
 
 
 @transaction.atomic
