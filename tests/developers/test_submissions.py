@@ -327,6 +327,31 @@ def test_waiting_version_can_be_withdrawn(live, submit, owner):
     assert kinds(live)[-1] == "withdrawn"
 
 
+def test_what_was_withdrawn_is_a_draft_of_whoever_took_it_back(live, submit, owner, join):
+    colleague = join(live).user
+    submission = submit(live, scopes=BOTH, optional_scopes=["receipt:read"]).submission
+    review.withdraw_submission(submission=submission, actor=colleague)
+
+    draft = Draft.objects.get()
+    assert (draft.user, draft.application) == (colleague, live)
+    assert draft.fields == {
+        "description": [DESCRIPTION],
+        "scopes": BOTH,
+        "optional": ["receipt:read"],
+        "reason-receipt:write": [REASONS["receipt:write"]],
+        "reason-receipt:read": [REASONS["receipt:read"]],
+        "seen": [mark_of(live)],
+    }
+
+
+def test_withdrawing_leaves_what_is_being_written(live, submit, owner):
+    submission = submit(live, scopes=BOTH).submission
+    drafts.save_draft(user=owner, application=live, fields={"description": ["Newer."]})
+    review.withdraw_submission(submission=submission, actor=owner)
+
+    assert Draft.objects.get().fields == {"description": ["Newer."]}
+
+
 def test_what_is_decided_cannot_be_withdrawn(live, submit, owner, reviewer):
     submission = submit(live, scopes=BOTH).submission
     review.approve_submission(submission=submission, actor=reviewer)
@@ -345,6 +370,40 @@ def test_draft_of_the_version_is_forgotten(live, submit, owner, member):
     submit(live)
 
     assert list(Draft.objects.values_list("user", flat=True)) == [member.pk]
+
+
+@pytest.mark.parametrize("scopes", [BOTH, ["receipt:write"]])
+def test_draft_that_comes_after_its_version_is_not_kept(registered, submit, owner, scopes):
+    """A page's script may send it just before the form; a removal alone is no submission."""
+    application = registered.row
+    late = {
+        "user": owner,
+        "application": application,
+        "fields": {"description": ["Almost"]},
+        "seen": mark_of(application),
+    }
+    submit(application, scopes=scopes, optional_scopes=scopes[1:])
+
+    with pytest.raises(StaleVersionError, match="Not kept as a draft"):
+        drafts.save_draft(**late)
+    assert not Draft.objects.exists()
+
+
+def test_draft_is_kept_if_it_is_somebody_else_who_has_sent_a_version(live, submit, member):
+    seen = mark_of(live)
+    submit(live, scopes=BOTH)
+
+    drafts.save_draft(user=member, application=live, fields={"description": ["Mine"], "seen": [seen]}, seen=seen)
+    assert Draft.objects.get().user == member
+
+
+def test_draft_is_kept_if_the_version_was_approved_since(live, submit, owner, reviewer):
+    submit(live, scopes=BOTH)
+    seen = mark_of(live)
+    review.approve_submission(submission=waiting(live), actor=reviewer)
+
+    drafts.save_draft(user=owner, application=live, fields={"description": ["Mine"], "seen": [seen]}, seen=seen)
+    assert Draft.objects.get().user == owner
 
 
 def test_terms_are_kept_only_if_the_submitter_agreed_to_those_in_force(live, submit, owner, organisation):
