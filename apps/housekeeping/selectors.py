@@ -143,6 +143,10 @@ class FailedJob:
     attempts: int
     failed_at: datetime | None
 
+    @property
+    def what(self) -> str:
+        return _spoken(self.task)
+
 
 def find_periodic_tasks() -> list[PeriodicTask]:
     """Return every periodic task of the worker, by name; those that delete by batches first."""
