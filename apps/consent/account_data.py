@@ -5,7 +5,7 @@ tried to log in as them.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -18,7 +18,7 @@ from apps.accounts.models import User
 from apps.audit.selectors import Search, ShownEvent, walk
 from apps.connections.models import Connection
 
-Rows = Iterable[dict[str, Any]]
+Rows = Iterable[Mapping[str, object]]
 
 
 def write_account_data(user: User) -> Iterator[bytes]:
