@@ -245,6 +245,23 @@ def test_history_tells_who_said_what(read, pending, owner, reviewer):
     assert "Soon &lt;b&gt;more&lt;/b&gt;." in text
 
 
+def test_earlier_versions_say_what_they_said(desk, live, submit, owner):
+    submit(
+        live,
+        description=f"We <b>bake</b>. {DESCRIPTION}",
+        scopes=["receipt:write", "receipt:read"],
+        reasons={**REASONS, "receipt:read": "We count rolls."},
+        optional_scopes=["receipt:read"],
+    )
+    review.withdraw_submission(submission=waiting(live), actor=owner)
+
+    earlier = html_of(desk, live).partition("What version 2 said")[2].partition("</details>")[0]
+
+    assert "We &lt;b&gt;bake&lt;/b&gt;." in earlier
+    assert "Reading receipts <span class=\"badge\">Optional</span>" in earlier
+    assert "We count rolls." in earlier
+
+
 def test_number_of_queries_is_constant(desk, live, submit, owner, join):
     def count():
         with CaptureQueriesContext(connection) as queries:

@@ -64,7 +64,7 @@ def gather(application: Application, *, page: str | None = None) -> dict[str, An
     scopes = _compare_scopes(shown.scopes, before.scopes if before else None, counts)
     return {
         "waiting": waiting,
-        "earlier": earlier.defer("description", "scopes").order_by("-number")[:MOST_EARLIER],
+        "earlier": earlier.order_by("-number")[:MOST_EARLIER],
         "is_live": is_live,
         "is_compared": before is not None,
         "compared_with": sent_back,

@@ -1,9 +1,14 @@
-"""Text that people wrote, in blocks."""
+"""What people wrote: text in blocks, and the scopes of a version."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django import template
+
+from apps.developers.models.review import SubmittedScope
+from apps.developers.scopes import ALL
 
 register = template.Library()
 
@@ -27,3 +32,11 @@ def text_blocks(text: str) -> list[Block]:
         if rest.strip():
             blocks.append(Block(rest.strip(), is_heading=False))
     return blocks
+
+
+@register.filter
+def in_words(scopes: Sequence[SubmittedScope]) -> list[dict[str, Any]]:
+    """Return the scopes of a version with the words that the user sees, as `label`."""
+    return [
+        {**entry, "label": ALL[entry["scope"]].label if entry["scope"] in ALL else entry["scope"]} for entry in scopes
+    ]

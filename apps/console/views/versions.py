@@ -20,7 +20,6 @@ from apps.console.views.actions import ActionView
 from apps.developers import rules, selectors
 from apps.developers.errors import RefusedError, StaleVersionError
 from apps.developers.models import Application, Draft, Profile, Status, Submission
-from apps.developers.models.review import SubmittedScope
 from apps.developers.scopes import ALL
 from apps.developers.services import review
 from apps.developers.services.review import SubmitResult
@@ -73,8 +72,7 @@ class VersionPage(TeamView):
             organisations=[application.organisation],
             chosen_organisation=application.organisation,
             waiting=waiting,
-            waiting_scopes=_in_words(waiting.scopes) if waiting else [],
-            live_scopes=_in_words(live),
+            live_scopes=live,
             live={
                 "description": rules.clean_text(application.description),
                 "scopes": {entry["scope"]: entry for entry in live},
@@ -173,12 +171,6 @@ class VersionDraftView(VersionPage, DraftView):
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 9
-
-
-def _in_words(scopes: list[SubmittedScope]) -> list[dict[str, Any]]:
-    return [
-        {**entry, "label": ALL[entry["scope"]].label if entry["scope"] in ALL else entry["scope"]} for entry in scopes
-    ]
 
 
 def _say(result: SubmitResult, *, is_live: bool) -> list[str]:
