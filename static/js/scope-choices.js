@@ -37,7 +37,8 @@
     for (const section of sections) {
       const { alike = 0, scopes = {} } = counts[section.dataset.profile] ?? {};
       for (const row of section.querySelectorAll("[data-scope]")) {
-        const words = alike ? form.dataset.askedBy : form.dataset.askedByNone;
+        const several = alike ? form.dataset.askedBy : form.dataset.askedByNone;
+        const words = alike === 1 ? form.dataset.askedByOne : several;
         const number = scopes[row.dataset.scope] ?? 0;
         row.querySelector("[data-asked-by]").textContent = words.replace("{number}", number).replace("{all}", alike);
       }

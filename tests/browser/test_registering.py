@@ -238,9 +238,13 @@ def test_choosing_another_organisation_changes_what_depends_on_it(
     page.get_by_label("Connection (receipts)").check()
     preview = page.locator(".preview-screen")
     asked = page.locator("[id='asked-receipt:read']")
-    expect(asked).to_have_text("1 of 1 similar applications ask for this")
+    expect(asked).to_have_text("1 of 1 similar application asks for this")
     expect(page.get_by_role("link", name="Terms of Kuittila, version 1")).to_be_visible()
 
+    page.get_by_label("Organisation").select_option(label="Aldermoor")
+    expect(asked).to_have_text("No similar application yet")
+    page.get_by_label("Organisation").select_option(label="Kuittila")
+    expect(asked).to_have_text("1 of 1 similar application asks for this")
     page.get_by_label("Organisation").select_option(label="Aldermoor")
 
     expect(asked).to_have_text("No similar application yet")

@@ -293,6 +293,15 @@ def test_scope_of_the_chosen_profile_needs_no_reason_of_the_others(add):
     assert add(**{"reason-person.full_name": "short"}).status_code == 200
 
 
+def test_one_similar_application_is_spoken_of_as_one_also_by_the_script(developer, make_application):
+    make_application("connection", scopes=["receipt:write"])
+
+    page = developer.get(ADDRESS).content.decode()
+    assert "1 of 1 similar application asks for this" in page
+    assert 'data-asked-by="{number} of {all} similar applications ask for this"' in page
+    assert 'data-asked-by-one="{number} of 1 similar application asks for this"' in page
+
+
 def test_form_says_that_fewer_is_better_and_what_similar_applications_ask_for(developer, make_application):
     make_application("connection", scopes=["receipt:write"])
     make_application("connection", scopes=["receipt:write", "receipt:read"])

@@ -8,7 +8,7 @@ from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.http import QueryDict
 from django.utils.functional import Promise
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.developers import rules
@@ -31,10 +31,13 @@ def asked_by_text(asked_by: int | str, alike: int | str) -> str:
     """Return what stands beside a scope. Also with placeholders, for the page's script."""
     if alike == 0:
         return gettext("No similar application yet")
-    return gettext("%(asked_by)s of %(alike)s similar applications ask for this") % {
-        "asked_by": asked_by,
-        "alike": alike,
-    }
+    # A placeholder stands for more than one: the script has another text for one.
+    text = ngettext(
+        "%(asked_by)s of %(alike)s similar application asks for this",
+        "%(asked_by)s of %(alike)s similar applications ask for this",
+        alike if isinstance(alike, int) else 2,
+    )
+    return text % {"asked_by": asked_by, "alike": alike}
 
 
 @dataclass(frozen=True)

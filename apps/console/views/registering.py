@@ -60,6 +60,7 @@ class RegistrationPage(SignedInView):
             "terms": list(form.terms_in_force.values()),
             "draft_address": reverse("developer:draft"),
             "asked_by": asked_by_text("{number}", "{all}"),
+            "asked_by_one": asked_by_text("{number}", 1),
             "asked_by_none": asked_by_text(0, 0),
             "counts": {
                 str(organisation.pk): {

@@ -85,6 +85,7 @@ class VersionPage(TeamView):
             begun_with=self.begun_with,
             refusal=refusal,
             asked_by=asked_by_text("{number}", "{all}"),
+            asked_by_one=asked_by_text("{number}", 1),
             asked_by_none=asked_by_text(0, 0),
         )
         return render(self.request, "console/version.html", context, status=status)
