@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.html import strip_tags
 
 from apps.console.reviewing.destinations import find_destination
-from apps.console.reviewing.differences import Piece, compare_words
+from apps.console.reviewing.wording import Piece, compare_words
 from apps.developers.models import Application, Role, Status, TeamMember
 from apps.developers.services import review
 from apps.developers.services.applications import set_redirect_uris
@@ -258,7 +258,7 @@ def test_earlier_versions_say_what_they_said(desk, live, submit, owner):
     earlier = html_of(desk, live).partition("What version 2 said")[2].partition("</details>")[0]
 
     assert "We &lt;b&gt;bake&lt;/b&gt;." in earlier
-    assert "Reading receipts <span class=\"badge\">Optional</span>" in earlier
+    assert 'Reading receipts <span class="badge">Optional</span>' in earlier
     assert "We count rolls." in earlier
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from django.utils.functional import Promise
 
 from apps.console.reviewing.destinations import find_destination
-from apps.console.reviewing.differences import Piece, compare_words, split_paragraphs
+from apps.console.reviewing.wording import Piece, compare_words, split_paragraphs
 from apps.console.timeline import show, timeline_of
 from apps.developers import selectors
 from apps.developers.models import Application, Outcome, Status, Submission

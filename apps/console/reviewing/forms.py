@@ -9,7 +9,7 @@ from apps.developers import rules
 from apps.developers.models import Profile, Status
 
 #: The value of the filter that shows what waits, and of the one that shows everything.
-WAITING, ALL = "waiting", "all"
+SHOW_WAITING, SHOW_ALL = "waiting", "all"
 
 
 class QueueForm(forms.Form):
@@ -25,12 +25,12 @@ class QueueForm(forms.Form):
         label=_("Status"),
         required=False,
         choices=[
-            (WAITING, _("Waiting for review")),
+            (SHOW_WAITING, _("Waiting for review")),
             (Status.CHANGES_REQUESTED.value, Status.CHANGES_REQUESTED.label),
             (Status.APPROVED.value, Status.APPROVED.label),
             (Status.REJECTED.value, Status.REJECTED.label),
             (Status.SUSPENDED.value, Status.SUSPENDED.label),
-            (ALL, _("All")),
+            (SHOW_ALL, _("All")),
         ],
     )
     profile = forms.ChoiceField(
@@ -105,3 +105,13 @@ class ReinstateForm(forms.Form):
         reason = rules.clean_text(self.cleaned_data["reason"])
         rules.check_note(reason)
         return reason
+
+
+class TrustForm(forms.Form):
+    """Whether the application is to be trusted, as the page that was sent has it."""
+
+    is_trusted = forms.TypedChoiceField(
+        choices=[("yes", "yes"), ("no", "no")], coerce=lambda value: value == "yes", widget=forms.HiddenInput
+    )
+    #: As the page showed them, separated by a space.
+    redirect_uris = forms.CharField(widget=forms.HiddenInput, required=False)

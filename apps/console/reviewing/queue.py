@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from django.db.models import F, QuerySet
 
-from apps.console.reviewing.forms import ALL, WAITING
+from apps.console.reviewing.forms import SHOW_ALL, SHOW_WAITING
 from apps.developers.models import Application
 from apps.developers.selectors import (
     reviewable_applications,
@@ -23,9 +23,9 @@ def list_queue(
     An approved application of which an update waits is under "waiting" and under "approved".
     """
     applications = with_waiting_submission(reviewable_applications(organisation_ids))
-    if status == WAITING:
+    if status == SHOW_WAITING:
         applications = applications.filter(waiting__isnull=False).order_by("waiting_since", "pk")
-    elif status == ALL:
+    elif status == SHOW_ALL:
         applications = applications.order_by(F("waiting_since").asc(nulls_last=True), "-updated", "pk")
     else:
         applications = applications.filter(status=status).order_by("-updated", "pk")

@@ -13,12 +13,13 @@ from apps.console.forms.comment import CommentForm
 from apps.console.permissions import ReviewedApplicationView, ReviewerView
 from apps.console.reviewing.dossier import gather
 from apps.console.reviewing.forms import (
-    ALL,
-    WAITING,
+    SHOW_ALL,
+    SHOW_WAITING,
     DecisionForm,
     QueueForm,
     ReinstateForm,
     SuspendForm,
+    TrustForm,
 )
 from apps.console.reviewing.queue import list_queue
 from apps.developers import selectors
@@ -37,7 +38,7 @@ class QueueView(ReviewerView):
     def get(self, request: HttpRequest) -> HttpResponse:
         organisations = list(Organisation.objects.filter(pk__in=self.organisation_ids).order_by("name"))
         form = QueueForm(request.GET, organisations=organisations)
-        status = form.value("status") or WAITING
+        status = form.value("status") or SHOW_WAITING
         applications = list_queue(
             organisation_ids=self.organisation_ids,
             status=status,
@@ -50,7 +51,8 @@ class QueueView(ReviewerView):
             "status": status,
             "page": Paginator(applications, PAGE_SIZE).get_page(request.GET.get("page")),
             "has_several_organisations": len(organisations) > 1,
-            "is_filtered": status not in {WAITING, ALL} or any(map(form.value, ("q", "profile", "organisation"))),
+            "is_filtered": status not in {SHOW_WAITING, SHOW_ALL}
+            or any(map(form.value, ("q", "profile", "organisation"))),
         }
         return render(request, "console/review/queue.html", context)
 
@@ -237,16 +239,6 @@ class ReinstateView(_ConfirmedView):
 
     def carry_out(self, data: dict[str, Any]) -> bool:
         return review.reinstate_application(application=self.application, actor=self.user, reason=data["reason"])
-
-
-class TrustForm(forms.Form):
-    """Whether the application is to be trusted, as the page that was sent has it."""
-
-    is_trusted = forms.TypedChoiceField(
-        choices=[("yes", "yes"), ("no", "no")], coerce=lambda value: value == "yes", widget=forms.HiddenInput
-    )
-    #: As the page showed them, separated by a space.
-    redirect_uris = forms.CharField(widget=forms.HiddenInput, required=False)
 
 
 class TrustView(_ConfirmedView):
