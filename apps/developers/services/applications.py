@@ -27,6 +27,7 @@ from apps.developers.models import (
     TermsVersion,
 )
 from apps.developers.scopes import in_catalogue_order
+from apps.developers.services.locking import lock_application
 from apps.developers.services.terms import agree_to_terms
 from apps.developers.services.versions import create_submission, live_scopes, set_requested_scopes
 from apps.organisations.logos import replace_logo
@@ -227,7 +228,7 @@ def change_branding(
 
     Raises ValidationError by field.
     """
-    row = _lock(application)
+    row = lock_application(application)
     given = {
         "name": name.strip(),
         "website_url": website_url,
@@ -254,7 +255,7 @@ def change_branding(
 @transaction.atomic
 def change_logo(*, application: Application, actor: User | None, logo: File | None) -> bool:
     """Give the application the logo of a LogoField, or none; says whether that is a change."""
-    row = _lock(application)
+    row = lock_application(application)
     if logo is None and not row.logo:
         return False
     replace_logo(row=row, logo=logo)
@@ -272,7 +273,7 @@ def set_redirect_uris(
     `seen` is what the page showed before: if it is not what is there now, somebody else has been faster, and nothing
     is changed. Raises ValidationError for a redirect URL, RefusedError.
     """
-    row = _lock(application)
+    row = lock_application(application)
     wanted = _unique(redirect_uris)
     if seen is not None and list(seen) != row.redirect_uri_list:
         raise RefusedError(_("Somebody else has changed the redirect URLs meanwhile. Look at them and try again."))
@@ -301,20 +302,13 @@ def mark_deleted(*, application: Application, actor: User | None) -> None:
     The rows stay, because connections and decisions are on record; whoever calls this has the connections ended.
     Raises RefusedError if it has been deleted before.
     """
-    row = _lock(application)
+    row = lock_application(application)
     row.status = application.status = Status.DELETED
     row.save(update_fields=["status", "updated"])
     row.submissions.filter(outcome=Outcome.WAITING).update(outcome=Outcome.WITHDRAWN, decided_at=timezone.now())
     row.invitations.filter(accepted_at__isnull=True).delete()
     note(row, HistoryKind.DELETED, actor=actor)
     mails.application_deleted(row, actor=actor)
-
-
-def _lock(application: Application) -> Application:
-    row = Application.objects.existing().select_for_update(no_key=True).filter(pk=application.pk).first()
-    if row is None:
-        raise RefusedError(_("This application has been deleted."))
-    return row
 
 
 def _check_redirect_changes(row: Application) -> None:

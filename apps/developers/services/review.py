@@ -28,6 +28,7 @@ from apps.developers.models import (
 from apps.developers.models.review import SubmittedScope
 from apps.developers.scopes import in_catalogue_order
 from apps.developers.services import drafts
+from apps.developers.services.locking import lock_application
 from apps.developers.services.versions import (
     apply_version,
     create_submission,
@@ -70,7 +71,7 @@ def submit_version(
     form does not know of it.
     Raises ValidationError by field (`description`, `scopes`, `reason-<scope>`), StaleVersionError, RefusedError.
     """
-    row = _lock(application)
+    row = lock_application(application)
     if row.status == Status.SUSPENDED:
         raise RefusedError(_("The application is suspended. Write a comment to the reviewers first."))
     if seen is not None and seen != mark_of(row):
@@ -122,7 +123,7 @@ def change_version(
     without the scopes that are taken away here.
     Raises ValidationError like `rules.check_application`, RefusedError.
     """
-    row = _lock(application)
+    row = lock_application(application)
     scopes, description = in_catalogue_order(scopes), rules.clean_text(description)
     before = live_scopes(row)
     version = [
@@ -174,7 +175,7 @@ def withdraw_submission(*, submission: Submission, actor: User) -> None:
 
     Raises AlreadyDecidedError, RefusedError.
     """
-    row = _lock(submission.application)
+    row = lock_application(submission.application)
     waiting = _waiting(row, submission)
     if not row.is_approved:
         raise RefusedError(_("This is the application’s first version: send another, or delete the application."))
@@ -237,7 +238,7 @@ def add_comment(*, application: Application, actor: User, text: str, is_by_revie
     Raises ValidationError for the text, RefusedError when there were too many of late: each is a mail to many.
     """
     rules.check_comment(text)
-    row = _lock(application)
+    row = lock_application(application)
     lately = row.history.filter(
         kind=HistoryKind.COMMENTED, actor=actor, created_at__gt=timezone.now() - timedelta(hours=1)
     )
@@ -253,7 +254,7 @@ def approve_application(*, application: Application, actor: User | None) -> bool
 
     For administrators; reviewers decide on a submission. Raises OwnApplicationError, RefusedError.
     """
-    row = _lock(application)
+    row = lock_application(application)
     if row.status == Status.SUSPENDED:
         return reinstate_application(application=row, actor=actor)
     waiting = row.submissions.filter(outcome=Outcome.WAITING).first()
@@ -277,7 +278,7 @@ def suspend_application(*, application: Application, actor: User | None, reason:
     ValidationError for the reason.
     """
     rules.check_note(reason)
-    row = _lock(application)
+    row = lock_application(application)
     _refuse_own(row, actor)
     if row.status == Status.SUSPENDED:
         return False
@@ -297,7 +298,7 @@ def reinstate_application(*, application: Application, actor: User | None, reaso
     Raises OwnApplicationError, ValidationError for the reason.
     """
     rules.check_note(reason)
-    row = _lock(application)
+    row = lock_application(application)
     _refuse_own(row, actor)
     if row.status != Status.SUSPENDED:
         return False
@@ -321,7 +322,7 @@ def set_trusted(
     `seen_redirect_uris` are those that the reviewer's page showed, as in `approve_submission`.
     Raises OwnApplicationError, RefusedError, ValidationError for a client that cannot be trusted.
     """
-    row = _lock(application)
+    row = lock_application(application)
     _refuse_own(row, actor)
     if row.is_trusted == is_trusted:
         return False
@@ -333,19 +334,6 @@ def set_trusted(
     row.save(update_fields=["is_trusted", "updated"])
     note(row, HistoryKind.TRUSTED if is_trusted else HistoryKind.UNTRUSTED, actor=actor, is_by_reviewer=True)
     return True
-
-
-def _lock(application: Application) -> Application:
-    row = (
-        Application.objects.existing()
-        .select_for_update(no_key=True, of=("self",))
-        .select_related("organisation")
-        .filter(pk=application.pk)
-        .first()
-    )
-    if row is None:
-        raise RefusedError(_("This application has been deleted."))
-    return row
 
 
 def _waiting(row: Application, submission: Submission) -> Submission:
@@ -365,7 +353,7 @@ def _find_what_came_of(row: Application, submission: Submission | None) -> Histo
 def _decide(
     submission: Submission, actor: User | None, outcome: Outcome, reason: str
 ) -> tuple[Application, Submission]:
-    row = _lock(submission.application)
+    row = lock_application(submission.application)
     _refuse_own(row, actor)
     waiting = _waiting(row, submission)
     # After what has happened meanwhile: whoever was overtaken need not mend their reason first.

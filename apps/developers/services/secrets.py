@@ -13,6 +13,7 @@ from apps.developers import mails
 from apps.developers.errors import RefusedError
 from apps.developers.history import note
 from apps.developers.models import Application, HistoryKind
+from apps.developers.services.locking import lock_application
 
 #: How long the old secret works on unless something else is chosen, and at most (CONTRACT section 9).
 DEFAULT_OVERLAP = timedelta(hours=24)
@@ -53,7 +54,7 @@ def create_secret(
     """
     if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
         raise RefusedError(_("Let the old secret work on for at most 7 days."))
-    row = _lock(application)
+    row = lock_application(application)
     _refuse_stale(row, seen)
     if row.is_public:
         raise RefusedError(_("A public client has no secret: it cannot keep one."))
@@ -81,7 +82,7 @@ def end_previous_secret(*, application: Application, actor: User | None, seen: s
 
     `seen` as above: the previous secret is another one by now. Raises RefusedError.
     """
-    row = _lock(application)
+    row = lock_application(application)
     _refuse_stale(row, seen)
     if not row.has_previous_secret:
         return False
@@ -104,13 +105,6 @@ def replace_secret(*, application: Application, client_secret: str) -> bool:
     application.client_secret_created_at = timezone.now()
     application.save(update_fields=["client_secret", "client_secret_created_at", "updated"])
     return True
-
-
-def _lock(application: Application) -> Application:
-    row = Application.objects.existing().select_for_update(no_key=True).filter(pk=application.pk).first()
-    if row is None:
-        raise RefusedError(_("This application has been deleted."))
-    return row
 
 
 def _refuse_stale(row: Application, seen: str | None) -> None:

@@ -22,6 +22,7 @@ from apps.developers.models import (
     Status,
     TeamMember,
 )
+from apps.developers.services.locking import lock_application
 
 INVITATION_LIFETIME = timedelta(days=14)
 #: Each invitation is a mail to somebody who has not asked for it.
@@ -42,7 +43,7 @@ def invite_member(*, application: Application, actor: User, email: str, role: st
     Invitation._meta.get_field("email").clean(email, None)
     if role not in Role.values:
         raise ValidationError(_("Choose a role."))
-    row = _lock(application)
+    row = lock_application(application)
     if application.team.filter(user__emailaddress__email=email, user__emailaddress__verified=True).exists():
         raise ValidationError(_("%(email)s is on the team already."), params={"email": email})
     _check_limits(row, actor)
@@ -61,7 +62,7 @@ def invite_member(*, application: Application, actor: User, email: str, role: st
 @transaction.atomic
 def cancel_invitation(*, invitation: Invitation, actor: User) -> bool:
     """Take an open invitation back; says whether it was open."""
-    application = _lock(invitation.application)
+    application = lock_application(invitation.application)
     deleted, _rows = Invitation.objects.filter(pk=invitation.pk, accepted_at__isnull=True).delete()
     if deleted:
         note(application, HistoryKind.INVITATION_CANCELLED, actor=actor, email=invitation.email)
@@ -75,7 +76,7 @@ def accept_invitation(*, invitation: Invitation, user: User) -> TeamMember:
     Raises RefusedError when the invitation is not open any more, or was sent to an address that `user` has not
     proved to be theirs.
     """
-    application = _lock(invitation.application)
+    application = lock_application(invitation.application)
     row = Invitation.objects.open().select_for_update().filter(pk=invitation.pk).first()
     if row is None:
         raise RefusedError(_("This invitation is no longer open. Ask the team for a new one."))
@@ -98,7 +99,7 @@ def add_member(*, application: Application, actor: User | None, user: User, role
     """
     if role not in Role.values:
         raise ValidationError(_("Choose a role."))
-    row = _lock(application)
+    row = lock_application(application)
     member, is_new = TeamMember.objects.get_or_create(application=row, user=user, defaults={"role": role})
     if not is_new:
         raise RefusedError(_("%(email)s is on the team already.") % {"email": user.email})
@@ -112,7 +113,7 @@ def change_role(*, member: TeamMember, actor: User, role: str) -> bool:
     """Give a member another role; says whether it is another. Raises LastOwnerError, ValidationError."""
     if role not in Role.values:
         raise ValidationError(_("Choose a role."))
-    application = _lock(member.application)
+    application = lock_application(member.application)
     row = _current(member)
     if row.role == role:
         return False
@@ -129,7 +130,7 @@ def change_role(*, member: TeamMember, actor: User, role: str) -> bool:
 @transaction.atomic
 def remove_member(*, member: TeamMember, actor: User) -> None:
     """Take somebody off the team; `actor` may be the member. Raises LastOwnerError."""
-    application = _lock(member.application)
+    application = lock_application(member.application)
     row = _current(member)
     if row.is_owner:
         _check_another_owner(row)
@@ -159,7 +160,7 @@ def leave_teams(*, user: User) -> None:
 @transaction.atomic
 def transfer_ownership(*, application: Application, actor: User, to: TeamMember) -> None:
     """Make `to` an owner instead of `actor`, who stays as a developer. Raises RefusedError."""
-    locked = _lock(application)
+    locked = lock_application(application)
     own = TeamMember.objects.filter(application=locked, user=actor, role=Role.OWNER).first()
     heir = TeamMember.objects.filter(application=locked, pk=to.pk).exclude(user=actor).first()
     if own is None or heir is None:
@@ -168,14 +169,6 @@ def transfer_ownership(*, application: Application, actor: User, to: TeamMember)
     TeamMember.objects.filter(pk=own.pk).update(role=Role.DEVELOPER)
     note(locked, HistoryKind.OWNERSHIP_TRANSFERRED, actor=actor, member=str(heir.user))
     mails.ownership_transferred(locked, member=heir, actor=actor)
-
-
-def _lock(application: Application) -> Application:
-    """Lock the application's row. Raises RefusedError when it has been deleted."""
-    row = Application.objects.existing().select_for_update(no_key=True).filter(pk=application.pk).first()
-    if row is None:
-        raise RefusedError(_("This application has been deleted."))
-    return row
 
 
 def _current(member: TeamMember) -> TeamMember:
