@@ -2,13 +2,13 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from apps.accounts.models import User
 
@@ -71,6 +71,30 @@ def log_in(page: Page, member: User, password: str) -> Any:
         page.get_by_role("button", name="Sign in", exact=True).click()
 
     return fill
+
+
+@pytest.fixture
+def open_browser(chromium_browser: Chromium, live_server: Any, password: str) -> Iterator[Callable[[User, str], Page]]:
+    """Open a browser of somebody's own, who goes to a page, and logs in where it asks for that."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def call(user: User, path: str) -> Page:
+        context = chromium_browser.new_context(base_url=live_server.url)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path)
+        page.get_by_label("Email").fill(user.email)
+        page.get_by_label("Password", exact=True).fill(password)
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        return page
+
+    yield call
+    for context in contexts:
+        context.close()
+    assert complaints == []
 
 
 class Callback:

@@ -1,19 +1,16 @@
 """The whole way of an application, in a browser: registered, sent back, approved, used, changed, suspended."""
 
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
 from requests_oauthlib import OAuth2Session
 
-from apps.accounts.models import User
 from apps.organisations.models import Reviewer
-from tests.browser.conftest import Callback, is_complaint
+from tests.browser.conftest import Callback
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,29 +18,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
-
-
-@pytest.fixture
-def open_browser(chromium_browser: Chromium, live_server: Any, password: str) -> Iterator[Callable[[User, str], Page]]:
-    """Open a browser of somebody's own, who goes to a page, and logs in where it asks for that."""
-    contexts, complaints = [], []
-
-    def call(user: User, path: str) -> Page:
-        context = chromium_browser.new_context(base_url=live_server.url)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(path)
-        page.get_by_label("Email").fill(user.email)
-        page.get_by_label("Password", exact=True).fill(password)
-        page.get_by_role("button", name="Sign in", exact=True).click()
-        return page
-
-    yield call
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 def words(count: int) -> str:
