@@ -13,6 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from apps.console.forms.webhook import WebhookForm, WebhookKeyForm
 from apps.console.permissions import TeamView
+from apps.console.views.actions import ActionView
 from apps.developers.errors import RefusedError
 from apps.webhooks import services
 from apps.webhooks.models import KeyKind
@@ -77,10 +78,10 @@ class WebhookView(WebhookPage):
         return self.back()
 
 
-class WebhookKeyView(WebhookPage):
+class WebhookKeyView(ActionView, WebhookPage):
     """Makes a new key and shows it in the answer."""
 
-    http_method_names = ["post"]
+    page = "developer:webhook"
 
     @method_decorator(sensitive_variables("value"))
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
@@ -101,10 +102,10 @@ class WebhookKeyView(WebhookPage):
         return self.show_keys({kind: value})
 
 
-class WebhookActionView(WebhookPage):
+class WebhookActionView(ActionView, WebhookPage):
     """The page's buttons: pause, resume, a test message, use the new key alone, and an end of it all."""
 
-    http_method_names = ["post"]
+    page = "developer:webhook"
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         step = self._steps.get(request.POST.get("action", ""))
@@ -150,10 +151,10 @@ class WebhookActionView(WebhookPage):
     }
 
 
-class WebhookAgainView(WebhookPage):
+class WebhookAgainView(ActionView, WebhookPage):
     """Sends a notification again."""
 
-    http_method_names = ["post"]
+    page = "developer:webhook"
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         try:
