@@ -22,8 +22,9 @@ from errors import StartError
 CHECKOUT = Path(__file__).resolve().parent.parent
 #: What the partners' programs of the integrate page call.
 PROGRAMS = ("curl", "openssl")
-#: The whole suite is run on all cores, each with a database of its own; what is asked for by name is not.
-ALL_CORES = ["--numprocesses", "logical", "--dist", "worksteal"]
+#: The whole suite is run by so many processes, each with a PostgreSQL of its own; what is asked for by name by one.
+PROCESSES = os.cpu_count() or 1
+IN_PARALLEL = ["-p", "script.own_database", "--numprocesses", str(PROCESSES), "--dist", "worksteal"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -43,23 +44,34 @@ def main(arguments: list[str]) -> int:
                 INSECURE_HTTP="1",
                 ALLOWED_HOSTS="localhost,127.0.0.1,[::1],.localhost,testserver",
             )
-            if not os.environ.get("DATABASE_URL"):
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-test-")))
-                folder.chmod(0o711)  # as root, the server runs as another account
-                database = stack.enter_context(EmbeddedPostgres(folder / "postgres", THROWAWAY_SETTINGS))
-                os.environ["DATABASE_URL"] = database.url("postgres")
+            is_parallel = not arguments and not os.environ.get("DATABASE_URL")
+            if is_parallel:
+                urls = [throwaway_database(stack) for _ in range(PROCESSES)]
+                os.environ.update(DATABASE_URL=urls[0], DATABASE_URLS=" ".join(urls))
+            elif not os.environ.get("DATABASE_URL"):
+                os.environ["DATABASE_URL"] = throwaway_database(stack)
             if "VAR_DIR" not in os.environ:  # what tests upload and collect must not end in the developer's var/
                 os.environ["VAR_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-var-"))
             # Pages name static files by their hash, as they do in production: that takes collected files.
             collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
             if subprocess.run(collect).returncode:
                 raise StartError("the static files could not be collected, see above")
-            return subprocess.run([sys.executable, "-m", "pytest", *(arguments or ALL_CORES)]).returncode
+            return subprocess.run(
+                [sys.executable, "-m", "pytest", *(IN_PARALLEL if is_parallel else arguments)]
+            ).returncode
     except StartError as error:
         print(f"countersign: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def throwaway_database(stack: contextlib.ExitStack) -> str:
+    """Start a PostgreSQL that ends with `stack` and leaves nothing behind; return its URL."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-test-")))
+    folder.chmod(0o711)  # as root, the server runs as another account
+    database = stack.enter_context(EmbeddedPostgres(folder / "postgres", THROWAWAY_SETTINGS))
+    return database.url("postgres")
 
 
 def browser() -> str:

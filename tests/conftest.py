@@ -6,6 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -15,6 +16,7 @@ from django.contrib.auth.hashers import make_password
 from django.core import mail
 from django.core.mail import EmailMessage
 from django.core.management import call_command
+from django.db import connections
 from django.db.backends.postgresql.operations import DatabaseOperations
 from django.http import HttpResponse
 from django.test import Client
@@ -358,6 +360,38 @@ def run_job(row: ProcrastinateJob) -> None:
     context = JobContext(app=procrastinate_app, job=job, start_timestamp=time.time(), abort_reason=lambda: None)
     task = procrastinate_app.tasks[job.task_name]
     task(*([context] if task.pass_context else []), **job.task_kwargs)
+
+
+def run_worker(**options: Any) -> None:
+    """Run the background worker until nothing is left to do now.
+
+    In a thread of its own: where a browser has been used, Playwright's event loop is in the tests' thread for good.
+    """
+
+    def run() -> None:
+        with procrastinate_app.replace_connector(procrastinate_app.connector.get_worker_connector()):
+            procrastinate_app.run_worker(wait=False, install_signal_handlers=False, listen_notify=False, **options)
+
+    in_another_thread(run)
+
+
+def in_another_thread(call: Callable[[], Any]) -> Any:
+    """Call what runs an event loop of its own, whoever's loop is in this thread.
+
+    It sees what the test has not committed: it uses the test's own connection, which waits meanwhile.
+    """
+    here = connections["default"]
+    here.inc_thread_sharing()
+
+    def run() -> Any:
+        connections["default"] = here
+        return call()
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(run).result()
+    finally:
+        here.dec_thread_sharing()
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,10 @@ import base64
 import json
 import re
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 from django.core.management import call_command
-from django.db import connection as database
 from playwright.sync_api import expect
 from standardwebhooks import Webhook
 
@@ -20,19 +18,6 @@ from tests.audit.conftest import tamper
 from tests.webhooks.conftest import empty_queue, listen, receive, work  # noqa: F401  fixtures
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def deliver(work):  # noqa: F811
-    """Run the worker beside the browser, whose event loop is in this thread."""
-
-    def run():
-        try:
-            work()
-        finally:
-            database.close()
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(run).result()
 
 
 def test_connection_is_made_narrowed_removed_told_of_and_on_record(
@@ -84,7 +69,7 @@ def test_connection_is_made_narrowed_removed_told_of_and_on_record(
     user.get_by_role("button", name="Yes, remove").click()
     expect(user.get_by_role("status")).to_contain_text("can no longer use your account")
     assert introspect(application, token) == {"active": False}
-    deliver(work)
+    work()
     (told,) = receiver.wait_for(1)
     headers = {name.lower(): value for name, value in told.headers.items()}
     keys = {str(kind.value): key for kind, key in receiver.keys.items()}
@@ -102,7 +87,7 @@ def test_connection_is_made_narrowed_removed_told_of_and_on_record(
     expect(developer.get_by_text("1 attempt")).to_be_visible()
     developer.get_by_role("button", name="Send again").click()
     developer.wait_for_load_state()
-    deliver(work)
+    work()
     again = receiver.wait_for(2)[1]
     assert again.body == told.body
     assert {name.lower(): value for name, value in again.headers.items()}["webhook-id"] == headers["webhook-id"]

@@ -285,6 +285,10 @@ def test_page_that_is_left_saves_what_was_typed_last(page, open_form):
     open_form()
     page.get_by_label("App name").fill("Left in a hurry")
     page.goto("/developer/terms/")
+    # The beacon and the next page are on their way at the same time.
+    deadline = time.monotonic() + 15
+    while not Draft.objects.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
     page.goto(ADD)
 

@@ -19,7 +19,7 @@ from procrastinate.exceptions import JobAborted
 from apps.organisations import tasks
 from apps.organisations.addresses import site_address
 from apps.organisations.mail import queue_mail, sender_of
-from tests.conftest import run_job
+from tests.conftest import in_another_thread, run_job, run_worker
 
 TO = "ada@example.com"
 
@@ -217,8 +217,7 @@ def visible_to_the_worker():
 
 def work(*queues):
     """Run the worker for these queues (none: for all) until nothing is left to do now."""
-    with app.replace_connector(app.connector.get_worker_connector()):
-        app.run_worker(queues=list(queues) or None, wait=False, install_signal_handlers=False, listen_notify=False)
+    run_worker(queues=list(queues) or None)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -337,7 +336,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for_for_ever(settings):
 def run_periodic(task):
     job = app.job_manager
     context = type("Context", (), {"app": type("App", (), {"job_manager": job})})()
-    async_to_sync(task.func)(context, timestamp=0)
+    in_another_thread(lambda: async_to_sync(task.func)(context, timestamp=0))
 
 
 def set_status(row, status, age):

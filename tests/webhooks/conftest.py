@@ -6,10 +6,10 @@ from contextlib import ExitStack
 import pytest
 from django.db.models import Q
 from django.utils import timezone
-from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apps.webhooks.services import set_endpoint
+from tests.conftest import run_worker
 from tests.webhooks.receivers import receiving, respond
 
 
@@ -46,14 +46,7 @@ def work(empty_queue):
         start = time.monotonic()
         now = Q(scheduled_at__isnull=True) | Q(scheduled_at__lte=timezone.now())
         while ProcrastinateJob.objects.filter(now, queue_name="webhooks", status="todo").exists():
-            with app.replace_connector(app.connector.get_worker_connector()):
-                app.run_worker(
-                    queues=["webhooks"],
-                    wait=False,
-                    concurrency=concurrency,
-                    install_signal_handlers=False,
-                    listen_notify=False,
-                )
+            run_worker(queues=["webhooks"], concurrency=concurrency)
         return time.monotonic() - start
 
     return call

@@ -19,6 +19,7 @@ from apps.webhooks import delivery, transport
 from apps.webhooks.delivery import Destination, Message, open_client, send
 from apps.webhooks.keys import new_value
 from apps.webhooks.models import Failure, KeyKind
+from tests.conftest import in_another_thread
 from tests.webhooks import receivers
 from tests.webhooks.receivers import Flood, respond
 
@@ -45,7 +46,7 @@ def deliver(keys):
             async with open_client() as client:
                 return await send(client, destination, message or Message(uuid.uuid4(), BODY))
 
-        return async_to_sync(run)()
+        return in_another_thread(lambda: async_to_sync(run)())
 
     return call
 
