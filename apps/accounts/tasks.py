@@ -1,9 +1,11 @@
 """What the background worker does for this app."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import import_module
 
+from allauth.usersessions.models import UserSession
 from django.conf import settings
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_lazy as _
 from procrastinate.contrib.django import app
 
@@ -17,4 +19,7 @@ from apps.housekeeping.dead import Dead, DeadRows
 def delete_expired_sessions(now: datetime) -> list[Dead]:
     """Delete the sessions whose time is over: the table holds everyone who ever came by."""
     session = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class()
-    return [DeadRows(session.objects.filter(expire_date__lt=now))]
+    # Where people are logged in is listed beside the sessions; a log-in under way has its session in a moment.
+    is_there = session.objects.filter(session_key=OuterRef("session_key"))
+    listed = UserSession.objects.filter(~Exists(is_there), last_seen_at__lt=now - timedelta(days=1))
+    return [DeadRows(session.objects.filter(expire_date__lt=now)), DeadRows(listed)]

@@ -31,10 +31,13 @@ class DeadFamilies:
             free = self.families.order_by().select_for_update(skip_locked=True, of=("self",))
             chosen = list(free.values_list("pk", "access_token_id")[: self.batch_size])
             families = [family_id for family_id, _ in chosen]
-            rotated = RefreshToken.objects.filter(token_family__in=families).values("pk")[: self.token_batch_size]
+            tokens = RefreshToken.objects.filter(token_family__in=families)
+            # An access token refers to the refresh token it came from: those two go together, at the end.
+            rotated = tokens.filter(refreshed_access_token__isnull=True).values("pk")[: self.token_batch_size]
             refresh_tokens = _delete(RefreshToken.objects.filter(pk__in=rotated))
             if refresh_tokens == self.token_batch_size:
                 return Batch(rows=refresh_tokens, is_last=False)
+            refresh_tokens += _delete(tokens)
             access_tokens = _delete(AccessToken.objects.filter(pk__in=[token_id for _, token_id in chosen]))
             gone = _delete(TokenFamily.objects.filter(pk__in=families))
             return Batch(rows=refresh_tokens + access_tokens + gone, is_last=len(chosen) < self.batch_size)

@@ -37,9 +37,12 @@ AUTHORIZATION_CODE_LIFETIME = timedelta(seconds=settings.OAUTH2_PROVIDER["AUTHOR
 
 
 @transaction.atomic
-def revoke_family(*, family_id: uuid.UUID) -> None:
-    """End every token of the family, and the family itself, so that none can be added. Idempotent."""
-    _revoke_families(TokenFamily.objects.filter(id=family_id))
+def revoke_family(*, family_id: uuid.UUID) -> bool:
+    """End every token of the family, and the family itself, so that none can be added.
+
+    Returns False if it had been ended before.
+    """
+    return bool(_revoke_families(TokenFamily.objects.filter(id=family_id)))
 
 
 def end_replayed_code(*, grant: Grant) -> None:
@@ -56,7 +59,9 @@ def end_replayed_refresh_token(*, family: TokenFamily) -> None:
 
 @transaction.atomic
 def _end_replayed_family(family_id: uuid.UUID, connection: Connection, what: str) -> None:
-    revoke_family(family_id=family_id)
+    # Once: whoever holds a spent code could fill the trail with it.
+    if not revoke_family(family_id=family_id):
+        return
     trail.record(
         "server:family:refused_replay",
         about=connection.user_id,
@@ -181,11 +186,15 @@ def rotate_signing_keys() -> list[SigningKey]:
     return fresh
 
 
-def _revoke_families(families: QuerySet[TokenFamily]) -> None:
-    """End the families. Their rows are locked first: a rotation under way commits before or finds them revoked."""
+def _revoke_families(families: QuerySet[TokenFamily]) -> int:
+    """End the families; returns how many had not been ended before.
+
+    Their rows are locked first: a rotation under way commits before or finds them revoked.
+    """
     rows = list(families.select_for_update().order_by("id").values_list("id", "access_token_id"))
     ids = [family_id for family_id, _ in rows]
     now = timezone.now()
-    TokenFamily.objects.filter(id__in=ids, revoked_at__isnull=True).update(revoked_at=now)
+    ended = TokenFamily.objects.filter(id__in=ids, revoked_at__isnull=True).update(revoked_at=now)
     RefreshToken.objects.filter(token_family__in=ids, revoked__isnull=True).update(revoked=now, updated=now)
     AccessToken.objects.filter(id__in=[access_token_id for _, access_token_id in rows]).delete()
+    return ended

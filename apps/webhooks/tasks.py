@@ -35,8 +35,9 @@ BATCH_SIZE = 5_000
 _DATABASE_THREADS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="webhook-database")
 
 
-# What goes wrong here is ours, not the receiver's, whose failures are planned by the outbox: try again until it works.
-@app.task(queue=QUEUE, pass_context=True, retry=RetryStrategy(wait=30))
+# What goes wrong here is ours, not the receiver's, whose failures are planned by the outbox. Tried again a few times
+# only: what is overdue is looked for every minute, and jobs that never end would pile up.
+@app.task(queue=QUEUE, pass_context=True, retry=RetryStrategy(max_attempts=3, wait=30))
 async def deliver(context: JobContext, *, endpoint_id: str) -> None:
     """Deliver what is due at one endpoint, for a turn of at most `TURN_SECONDS` and the last receiver's time."""
     endpoint = uuid.UUID(endpoint_id)

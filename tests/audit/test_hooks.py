@@ -154,6 +154,8 @@ def test_replayed_code_is_an_event(any_application, browser, exchange, member):
     event = last("server:family:refused_replay")
     assert event.details["presented"] == "authorization code"
     assert about_of(event).user_id == member.pk
+    assert exchange(any_application, code).status_code == 400
+    assert last("server:family:refused_replay").pk == event.pk, "recorded once"
 
 
 def test_replayed_refresh_token_is_an_event(make_application, connect, refresh, member):

@@ -221,6 +221,15 @@ def test_limit_holds_for_registrations_at_the_same_moment(register, owner):
     assert Application.objects.count() == rules.MOST_UNAPPROVED_APPLICATIONS
 
 
+def test_closed_account_registers_nothing(register, owner):
+    """The form may still be open in another window."""
+    type(owner).objects.filter(pk=owner.pk).update(is_active=False)
+
+    with pytest.raises(RefusedError, match="closed"):
+        register()
+    assert not Application.objects.exists()
+
+
 def test_repeated_redirect_urls_and_scopes_are_kept_once(register):
     application, _secret = register(
         redirect_uris=[" https://a.example/cb", "https://b.example/cb", "https://a.example/cb ", ""],

@@ -103,6 +103,22 @@ def test_expired_sessions_go_and_live_ones_stay(browser):
     assert list(Session.objects.values_list("session_key", flat=True)) == [live]
 
 
+def test_lists_of_who_is_logged_in_go_with_their_sessions(browser, member):
+    """They hold addresses and browsers."""
+    from allauth.usersessions.models import UserSession
+
+    now = timezone.now()
+    listed = {"user": member, "ip": "192.0.2.1", "user_agent": "Browser"}
+    for key, days in (("gone", 2), ("just-gone", 0), (browser.client.session.session_key, 2)):
+        UserSession.objects.create(session_key=key, **listed)
+        UserSession.objects.filter(session_key=key).update(last_seen_at=now - timedelta(days=days))
+
+    assert delete_expired_sessions(timestamp=0) == 1
+
+    assert not UserSession.objects.filter(session_key="gone").exists()
+    assert UserSession.objects.count() == 2
+
+
 # --- families ---------------------------------------------------------------------------------------
 
 
@@ -135,6 +151,24 @@ def test_family_of_which_nothing_is_valid_goes_with_its_tokens(connect, make_app
     assert not RefreshToken.objects.exists()
     assert Connection.objects.active().count() == 1
     assert refresh(application, tokens["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_family_of_more_tokens_than_a_batch_goes_over_several_commits(
+    connect, make_application, refresh, small_batches
+):
+    """Its access token refers to a rotated refresh token; the database checks that at each commit."""
+    application = make_application("portal")
+    token = connect(application)["refresh_token"]
+    for _ in range(3):
+        token = refresh(application, token).json()["refresh_token"]
+    age(last_lifetime("portal") + HOUR + SECOND)
+
+    assert tasks.delete_dead_families(timestamp=0) == 6  # the family, four refresh tokens, one access token
+
+    assert not TokenFamily.objects.exists()
+    assert not RefreshToken.objects.exists()
+    assert not AccessToken.objects.exists()
 
 
 @pytest.mark.parametrize("profile", ["customer", "portal"])

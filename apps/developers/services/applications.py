@@ -88,7 +88,9 @@ def register_application(
         terms_url=terms_url,
     )
     # One at a time for each person, so that the limit below holds.
-    User.objects.select_for_update(no_key=True).get(pk=actor.pk)
+    if not User.objects.select_for_update(no_key=True).filter(pk=actor.pk, is_active=True).exists():
+        # Closed in another window.
+        raise RefusedError(_("This account is closed."))
     if application_id is not None and (before := Application.objects.filter(pk=application_id).first()):
         raise AlreadyRegisteredError(before)
     if selectors.unapproved_applications(actor).count() >= rules.MOST_UNAPPROVED_APPLICATIONS:
