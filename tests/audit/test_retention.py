@@ -106,6 +106,7 @@ def test_pruned_seal_stays_pruned(years):
 def ordinary_owner(years):
     """The tables belong to a role that is no superuser, and it is who we are."""
     tables = ["audit_auditevent", "audit_sealedevent", "audit_auditseal", "audit_auditperson", "audit_anonymisation"]
+    tables.append("housekeeping_housekeepingrun")  # where the run is noted
     owned = [f"TABLE {table}" for table in tables] + ["FUNCTION audit_prune"]
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user")
