@@ -16,7 +16,8 @@ from apps.accounts.models import User
 from apps.connections.models import Connection
 from apps.developers.errors import RefusedError
 from apps.developers.history import note
-from apps.developers.models import Application, HistoryKind, Status
+from apps.developers.models import Application, HistoryKind
+from apps.developers.services.locking import lock_application
 from apps.organisations.queue import queue_jobs
 from apps.webhooks import keys
 from apps.webhooks.addresses import clean_url
@@ -45,7 +46,7 @@ def set_endpoint(*, application: Application, actor: User | None, url: str) -> d
     What waits goes to the new URL. Raises ValidationError for the URL, RefusedError.
     """
     url = clean_url(url)
-    _lock_application(application)
+    lock_application(application)
     endpoint = Endpoint.objects.select_for_update(no_key=True).filter(application=application).first()
     if endpoint is None or not endpoint.url:
         endpoint = endpoint or Endpoint(application=application)
@@ -68,7 +69,7 @@ def set_endpoint(*, application: Application, actor: User | None, url: str) -> d
 @transaction.atomic
 def remove_endpoint(*, application: Application, actor: User | None) -> bool:
     """Tell the application nothing any more; says whether it was told before. What waits is cancelled."""
-    _lock_application(application)
+    lock_application(application)
     endpoint = _find_endpoint(application)
     if endpoint is None:
         return False
@@ -249,12 +250,6 @@ def wake_endpoints(endpoint_ids: Iterable[uuid.UUID]) -> None:
 
 def _queued(endpoint: Endpoint) -> QuerySet[Notification]:
     return Notification.objects.filter(endpoint=endpoint, state=State.QUEUED)
-
-
-def _lock_application(application: Application) -> None:
-    locked = Application.objects.select_for_update(no_key=True).filter(pk=application.pk)
-    if not locked.exclude(status=Status.DELETED).exists():
-        raise RefusedError(_("This application has been deleted."))
 
 
 def _find_endpoint(application: Application) -> Endpoint | None:

@@ -10,6 +10,7 @@ from apps.accounts.models import User
 from apps.developers import rules
 from apps.developers.errors import RefusedError, StaleVersionError
 from apps.developers.models import Application, Draft, HistoryKind, Submission
+from apps.developers.services.locking import lock_application
 from apps.developers.services.versions import mark_of
 from apps.organisations.text import is_storable
 
@@ -68,9 +69,7 @@ def delete_draft(*, user: User, application: Application | None) -> None:
 
 def _refuse_sent(application: Application, *, user: User, seen: str) -> None:
     # A version that is being sent is through, or has not begun.
-    row = Application.objects.existing().select_for_update(no_key=True).filter(pk=application.pk).first()
-    if row is None:
-        raise RefusedError(_("This application has been deleted."))
+    row = lock_application(application)
     if seen == mark_of(row):
         return
     latest = row.history.filter(kind__in=_VERSION_KINDS).order_by("-pk").first()
