@@ -1,5 +1,4 @@
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from typing import Any
 
 import oauth2_provider.admin  # noqa: F401  registers what is unregistered here
@@ -21,6 +20,7 @@ from apps.accounts.models import User
 from apps.accounts.selectors import signed_in_user
 from apps.developers import rules
 from apps.developers.errors import LastOwnerError, RefusedError
+from apps.developers.forms import SecretForm
 from apps.developers.models import (
     Application,
     HistoryEntry,
@@ -241,25 +241,6 @@ class HistoryInline(admin.TabularInline):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-class SecretForm(forms.Form):
-    """How long the secret that works now goes on working."""
-
-    overlap = forms.TypedChoiceField(
-        label=_("The old secret"),
-        choices=[
-            (0, _("ends at once")),
-            (1, _("works on for one hour")),
-            (24, _("works on for 24 hours")),
-            (7 * 24, _("works on for 7 days")),
-        ],
-        initial=24,
-        coerce=lambda hours: timedelta(hours=int(hours)),
-        widget=forms.RadioSelect,
-    )
-    #: The mark of the secret that the page is about: a form that comes twice makes one secret.
-    seen = forms.CharField(widget=forms.HiddenInput)
 
 
 @admin.register(Application)

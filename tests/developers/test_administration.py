@@ -401,7 +401,7 @@ def test_history_is_shown_and_cannot_be_changed(administrator, live, owner):
 
 def new_secret(client, row, hours=24):
     page = client.get(path_of(row, "secret"))
-    return client.post(path_of(row, "secret"), {"overlap": hours, "seen": page.context["form"]["seen"].value()})
+    return client.post(path_of(row, "secret"), {"overlap": hours * 3600, "seen": page.context["form"]["seen"].value()})
 
 
 def test_new_secret_is_asked_for_shown_once_and_noted(administrator, application):
@@ -430,7 +430,7 @@ def test_old_secret_can_end_at_once(administrator, application):
 
 def test_form_for_a_secret_that_comes_twice_makes_one(administrator, application):
     seen = administrator.get(path_of(application.row, "secret")).context["form"]["seen"].value()
-    sent = {"overlap": 24, "seen": seen}
+    sent = {"overlap": 24 * 3600, "seen": seen}
     administrator.post(path_of(application.row, "secret"), sent)
     stored = Application.objects.get().client_secret
 
@@ -440,7 +440,7 @@ def test_form_for_a_secret_that_comes_twice_makes_one(administrator, application
     assert Application.objects.get().client_secret == stored
 
 
-@pytest.mark.parametrize("sent", [{}, {"overlap": 24}, {"overlap": 9999, "seen": "x"}])
+@pytest.mark.parametrize("sent", [{}, {"overlap": 24 * 3600}, {"overlap": 9999 * 3600, "seen": "x"}])
 def test_form_for_a_secret_that_makes_no_sense_is_shown_again(administrator, application, sent):
     page = administrator.post(path_of(application.row, "secret"), sent)
 
@@ -454,7 +454,7 @@ def test_public_client_gets_no_secret(administrator, make_application):
     assert path_of(row, "secret") not in administrator.get(path_of(row)).content.decode()
     page = administrator.post(
         path_of(row, "secret"),
-        {"overlap": 24, "seen": administrator.get(path_of(row, "secret")).context["form"]["seen"].value()},
+        {"overlap": 24 * 3600, "seen": administrator.get(path_of(row, "secret")).context["form"]["seen"].value()},
         follow=True,
     )
     assert "A public client has no secret" in page.content.decode()

@@ -3,7 +3,7 @@ from datetime import timedelta
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from apps.console.forms.dashboard import OVERLAPS
+from apps.developers.forms import OVERLAPS
 from apps.webhooks.addresses import MAX_LENGTH
 from apps.webhooks.models import KeyKind
 from apps.webhooks.services import DEFAULT_OVERLAP

@@ -5,10 +5,10 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from apps.console.forms.dashboard import SecretForm
 from apps.console.permissions import TeamView
 from apps.console.views.actions import ActionView
 from apps.developers.errors import RefusedError
+from apps.developers.forms import SecretForm
 from apps.developers.services import secrets
 
 
