@@ -1,4 +1,4 @@
-"""Django's settings. The only file that reads the environment.
+"""Django's settings. The only file that asks for values of the environment, which `config/environment.py` declares.
 
 A production secret has no default: without `SECRET_KEY` and `DATABASE_URL` nothing starts.
 `script/server` sets both for a first look.
@@ -6,29 +6,32 @@ A production secret has no default: without `SECRET_KEY` and `DATABASE_URL` noth
 
 from pathlib import Path
 
-import environ
 from django.utils.translation import gettext_lazy as _
 
+from config.environment import Environment
 from config.oauth import OAUTH2_PROVIDER as OAUTH2_PROVIDER
 
-env = environ.FileAwareEnv()
+env = Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
+VAR_DIR = Path(env("VAR_DIR"))
 
 # The deployment secret: sessions, and by HKDF the keys that protect signing keys at rest.
-SECRET_KEY = env.str("SECRET_KEY")
-DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY: str = env("SECRET_KEY")
+# production, or development: what `config/environment.py` says of it.
+ENVIRONMENT: str = env("ENVIRONMENT")
+DEBUG = env("DEBUG")
 # Demo data, the demo partner at /demo/ and its known passwords. Never in production.
-DEMO_MODE = env.bool("DEMO_MODE", default=False)
+DEMO_MODE = env("DEMO_MODE")
 # Plain http, for a first look on one's own machine.
-INSECURE_HTTP = env.bool("INSECURE_HTTP", default=False)
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
-HOST = env.str("HOST", default="127.0.0.1")
-PORT = env.int("PORT", default=8000)
+INSECURE_HTTP = env("INSECURE_HTTP")
+ALLOWED_HOSTS = env("ALLOWED_HOSTS")
+HOST = env("HOST")
+PORT = env("PORT")
 
 INSTALLED_APPS = [
     "apps.demo",
+    "apps.operations",
     "apps.console",
     "apps.members",
     "apps.consent",
@@ -41,6 +44,8 @@ INSTALLED_APPS = [
     "apps.organisations",
     "apps.audit",
     "apps.housekeeping",
+    "apps.limits",
+    "apps.telemetry",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -99,12 +104,12 @@ TEMPLATES = [
     }
 ]
 
-_database = env.db_url("DATABASE_URL", engine="django.db.backends.postgresql")
+_database = env.database("DATABASE_URL")
 # Connections are kept in a pool per process: opening one costs more than a token request.
-_pool = {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=20), "timeout": 10}
+_pool = {"min_size": 1, "max_size": env("DATABASE_POOL_SIZE"), "timeout": 10}
 # Statements that come again are planned once per connection, which halves the time of reading a token. Off
 # behind a pooler that hands a connection to another client after each transaction.
-_prepared = {"server_side_binding": True, "prepare_threshold": 2} if env.bool("DATABASE_PREPARE", default=True) else {}
+_prepared = {"server_side_binding": True, "prepare_threshold": 2} if env("DATABASE_PREPARE") else {}
 DATABASES = {
     "default": {
         **_database,
@@ -153,10 +158,11 @@ ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
 # Tell people by mail when their password, e-mail address or second factor has changed.
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 # A development start sends a lot of log-ins from one address; production keeps allauth's limits.
-if not env.bool("RATE_LIMITS", default=not DEMO_MODE):
+RATE_LIMITS: bool = not DEMO_MODE if env("RATE_LIMITS") is None else env("RATE_LIMITS")
+if not RATE_LIMITS:
     ACCOUNT_RATE_LIMITS = False
 # How many reverse proxies of the host's own stand in front: limits by address count whom the last of them names.
-ALLAUTH_TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXIES", default=0)
+ALLAUTH_TRUSTED_PROXY_COUNT = env("TRUSTED_PROXIES")
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = INSECURE_HTTP
@@ -182,16 +188,16 @@ REST_FRAMEWORK = {
 }
 
 # Seconds until what applications did is counted in the database. 0: only when told (`activity.recorder.flush`).
-ACTIVITY_FLUSH_SECONDS = env.float("ACTIVITY_FLUSH_SECONDS", default=2)
+ACTIVITY_FLUSH_SECONDS = env("ACTIVITY_FLUSH_SECONDS")
 
 # --- the audit trail ------------------------------------------------------------------------------
 
 # Days that events are kept; 0: for ever.
-AUDIT_RETENTION_DAYS = env.int("AUDIT_RETENTION_DAYS", default=730)
+AUDIT_RETENTION_DAYS = env("AUDIT_RETENTION_DAYS")
 # Days after somebody has closed their account until the trail forgets who they were.
-AUDIT_ANONYMISE_AFTER_DAYS = env.int("AUDIT_ANONYMISE_AFTER_DAYS", default=30)
+AUDIT_ANONYMISE_AFTER_DAYS = env("AUDIT_ANONYMISE_AFTER_DAYS")
 # Whether the log line of each event has the client's IP address; the table has it anyway.
-AUDIT_LOG_ADDRESSES = env.bool("AUDIT_LOG_ADDRESSES", default=False)
+AUDIT_LOG_ADDRESSES = env("AUDIT_LOG_ADDRESSES")
 
 # --- what browsers may do ------------------------------------------------------------------------
 
@@ -250,10 +256,10 @@ STORAGES = {
 # Pictures are small; what is bigger than any form takes is neither kept in memory nor written to a temporary file.
 FILE_UPLOAD_HANDLERS = ["apps.organisations.uploads.BoundedUploadHandler"]
 
-vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
+vars().update(env.mail("EMAIL_URL"))
 # Seconds; a mail server that does not answer must not hold up the worker.
 EMAIL_TIMEOUT = 30
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Countersign <no-reply@localhost>")
+DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL")
 
 LOGGING = {
     "version": 1,

@@ -16,6 +16,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 FILLED_IN = (
     "DATABASE_URL",
     "SECRET_KEY",
+    "ENVIRONMENT",
     "DEMO_MODE",
     "DEBUG",
     "INSECURE_HTTP",
@@ -40,6 +41,7 @@ def fill_environment(environment: MutableMapping[str, str], *, reload: bool = Fa
     environment.setdefault("DEMO_MODE", "1")
     environment.setdefault("DEBUG", "1" if reload else "0")
     if is_true(environment["DEMO_MODE"]):
+        environment.setdefault("ENVIRONMENT", "development")
         environment.setdefault("INSECURE_HTTP", "1")
         hosts = ["localhost", "127.0.0.1", "[::1]", ".localhost", in_url(environment["HOST"])]
         environment.setdefault("ALLOWED_HOSTS", ",".join(dict.fromkeys(hosts)))

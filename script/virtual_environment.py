@@ -1,6 +1,6 @@
 """Makes `.venv` hold what one requirements file pins. Standard library only: nothing is installed yet.
 
-python3 script/virtual_environment.py requirements.txt
+python3 script/virtual_environment.py requirements-local.txt
 """
 
 import fcntl
@@ -17,8 +17,11 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 VENV = CHECKOUT / ".venv"
 RECORD = VENV / "countersign.json"
 
-# Who has installed the development list has the runtime list too: it is part of it.
-INCLUDED = {"requirements-dev.txt": ["requirements-dev.txt", "requirements.txt"]}
+# Who has installed a longer list has the shorter ones too: they are part of it.
+INCLUDED = {
+    "requirements-dev.txt": ["requirements-dev.txt", "requirements-local.txt", "requirements.txt"],
+    "requirements-local.txt": ["requirements-local.txt", "requirements.txt"],
+}
 
 
 class InstallError(Exception):

@@ -1,0 +1,252 @@
+"""The environment: every variable that Countersign reads, declared once.
+
+`config/settings.py` asks here for values; `script/settings_table.py` writes docs/settings.md from the same
+declarations. A value may also come from a file: `NAME_FILE=/run/secrets/name` in place of `NAME`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import environ
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+#: What a variable holds: text, a switch (1 or 0), a whole number, a number, a list with commas, a URL.
+Kind = Literal["text", "switch", "whole number", "number", "list", "URL"]
+
+
+class _Required:
+    """The default of a variable that has none."""
+
+
+REQUIRED: Final = _Required()
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable: `default` in the type of its kind, or REQUIRED; `default_shown` where that depends on something."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    default: Any = REQUIRED
+    example: str = ""
+    default_shown: str = ""
+    is_secret: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """Variables that belong together, under a heading of docs/settings.md."""
+
+    heading: str
+    variables: tuple[Variable, ...]
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section(
+        "What has to be set",
+        (
+            Variable(
+                "SECRET_KEY",
+                "text",
+                "The deployment secret, at least 50 random characters: it signs sessions, and protects the signing keys"
+                " in the database. Losing it means new signing keys; keep a copy apart from the database.",
+                example="(64 random characters)",
+                is_secret=True,
+            ),
+            Variable(
+                "DATABASE_URL",
+                "URL",
+                "The PostgreSQL database, version 14 or newer.",
+                example="postgresql://countersign:…@db.internal:5432/countersign",
+                is_secret=True,
+            ),
+            Variable(
+                "ALLOWED_HOSTS",
+                "list",
+                "The host names that users and partners call: the domain of every organisation.",
+                default=[],
+                example="sign.acme.example,login.brand.example",
+            ),
+            Variable(
+                "EMAIL_URL",
+                "URL",
+                "The mail server. The default prints mails instead of sending them.",
+                default="consolemail://",
+                example="smtp+tls://user:…@mail.example:587",
+                is_secret=True,
+            ),
+            Variable(
+                "DEFAULT_FROM_EMAIL",
+                "text",
+                "Who mails come from.",
+                default="Countersign <no-reply@localhost>",
+                example="Acme <no-reply@acme.example>",
+            ),
+        ),
+    ),
+    Section(
+        "What kind of deployment",
+        (
+            Variable(
+                "ENVIRONMENT",
+                "text",
+                "`production` refuses to start with what is only good for a first look; `development` does not.",
+                default="production",
+                example="development",
+            ),
+            Variable("DEBUG", "switch", "Error pages with source code. Never in production.", default=False),
+            Variable(
+                "DEMO_MODE",
+                "switch",
+                "Demo data with known passwords, and the demo partner at `/demo/`. Never in production.",
+                default=False,
+                default_shown="0; `script/server`: 1",
+            ),
+            Variable(
+                "INSECURE_HTTP",
+                "switch",
+                "Plain http, for a first look on one's own machine.",
+                default=False,
+                default_shown="0; `script/server` in demo mode: 1",
+            ),
+        ),
+    ),
+    Section(
+        "Processes and network",
+        (
+            Variable(
+                "HOST",
+                "text",
+                "The address the web server listens on; `::` for all.",
+                default="127.0.0.1",
+                example="::",
+            ),
+            Variable("PORT", "whole number", "Its port.", default=8000, example="8080"),
+            Variable(
+                "TRUSTED_PROXIES",
+                "whole number",
+                "How many reverse proxies of yours stand in front. Addresses in limits and in the audit trail are whom"
+                " the first of them names in `X-Forwarded-For`.",
+                default=0,
+                example="1",
+            ),
+            Variable(
+                "VAR_DIR",
+                "text",
+                "The folder for uploaded pictures and collected static files.",
+                default=str(CHECKOUT / "var"),
+                default_shown="`var/` beside the code",
+                example="/var/lib/countersign",
+            ),
+        ),
+    ),
+    Section(
+        "Database connections",
+        (
+            Variable(
+                "DATABASE_POOL_SIZE",
+                "whole number",
+                "Connections that one process keeps at most.",
+                default=20,
+                example="10",
+            ),
+            Variable(
+                "DATABASE_PREPARE",
+                "switch",
+                "Plan repeated statements once per connection. Set 0 behind a pooler that hands a connection to another"
+                " client after each transaction (PgBouncer).",
+                default=True,
+                example="0",
+            ),
+        ),
+    ),
+    Section(
+        "Limits",
+        (
+            Variable(
+                "RATE_LIMITS",
+                "switch",
+                "Whether too many tries are refused for a while.",
+                default=None,
+                default_shown="1; in demo mode: 0",
+                example="1",
+            ),
+        ),
+    ),
+    Section(
+        "What is kept, and for how long",
+        (
+            Variable(
+                "ACTIVITY_FLUSH_SECONDS",
+                "number",
+                "Seconds until what applications did is counted in the database; 0: only when the process ends.",
+                default=2.0,
+                example="5",
+            ),
+            Variable(
+                "AUDIT_RETENTION_DAYS",
+                "whole number",
+                "Days that events of the audit trail are kept; 0: for ever.",
+                default=730,
+                example="365",
+            ),
+            Variable(
+                "AUDIT_ANONYMISE_AFTER_DAYS",
+                "whole number",
+                "Days after somebody has closed their account until the audit trail forgets who they were.",
+                default=30,
+                example="14",
+            ),
+            Variable(
+                "AUDIT_LOG_ADDRESSES",
+                "switch",
+                "Whether the log line of each event has the client's IP address; the table has it anyway.",
+                default=False,
+                example="1",
+            ),
+        ),
+    ),
+)
+
+VARIABLES: dict[str, Variable] = {variable.name: variable for section in SECTIONS for variable in section.variables}
+
+
+class Environment:
+    """Reads declared variables.
+
+    Raises ImproperlyConfigured for a required one that is missing, ValueError for one that cannot be read, KeyError
+    for one that is not declared above.
+    """
+
+    def __init__(self) -> None:
+        self._env = environ.FileAwareEnv()
+        self._readers = {
+            "text": self._env.str,
+            "URL": self._env.str,
+            "switch": self._env.bool,
+            "whole number": self._env.int,
+            "number": self._env.float,
+            "list": self._env.list,
+        }
+
+    def __call__(self, name: str) -> Any:
+        """Return the variable's value in the type of its kind, or its default; lists are new each time."""
+        variable = VARIABLES[name]
+        read = self._readers[variable.kind]
+        if variable.default is REQUIRED:
+            return read(name)
+        return read(name, default=variable.default)
+
+    def database(self, name: str) -> dict[str, Any]:
+        """Return Django's settings of the PostgreSQL that the URL names."""
+        VARIABLES[name]  # declared, or KeyError
+        settings: dict[str, Any] = self._env.db_url(name, engine="django.db.backends.postgresql")
+        return settings
+
+    def mail(self, name: str) -> dict[str, Any]:
+        """Return Django's settings of the mail server that the URL names."""
+        settings: dict[str, Any] = self._env.email_url(name, default=VARIABLES[name].default)
+        return settings
