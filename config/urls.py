@@ -21,8 +21,8 @@ from apps.consent.views import (
     HomeView,
     MembershipView,
 )
-from apps.housekeeping.views import OperationsView
 from apps.members.views import CustomerView, DataPointsView
+from apps.operations.views import OperationsView
 from apps.organisations.views import BrandStylesView, LogoView
 from apps.tokens.notifications import NotificationsView
 from apps.tokens.views import (

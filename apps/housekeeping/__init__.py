@@ -1,1 +1,1 @@
-"""Owns how the background worker deletes what has died, and the page that shows what it does."""
+"""Owns how the background worker deletes what has died, and the record of its runs."""

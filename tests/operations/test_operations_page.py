@@ -11,8 +11,9 @@ from django.utils import timezone
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob
 
-from apps.housekeeping import chores, selectors
+from apps.housekeeping import chores
 from apps.housekeeping.models import HousekeepingRun
+from apps.operations import selectors
 from apps.organisations.models import Reviewer
 from apps.organisations.queue import queue_jobs
 from apps.organisations.tasks import send_mail

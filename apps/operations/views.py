@@ -5,7 +5,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.generic import View
 
-from apps.housekeeping.selectors import (
+from apps.operations.selectors import (
     MOST_COUNTED,
     count_workers,
     find_failed_jobs,
@@ -31,4 +31,4 @@ class OperationsView(PermissionRequiredMixin, View):
             "last_sign_at": last_sign_at,
             "most_counted": MOST_COUNTED,
         }
-        return render(request, "housekeeping/operations.html", context)
+        return render(request, "operations/operations.html", context)
