@@ -4,6 +4,7 @@
 declarations. A value may also come from a file: `NAME_FILE=/run/secrets/name` in place of `NAME`.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -125,6 +126,16 @@ SECTIONS: tuple[Section, ...] = (
                 example="::",
             ),
             Variable("PORT", "whole number", "Its port.", default=8000, example="8080"),
+            Variable("WEB_PROCESSES", "whole number", "Processes of the web server.", default=2, example="4"),
+            Variable(
+                "WEB_THREADS",
+                "whole number",
+                "Requests that each of them works on at once. Each may hold a connection of the pool.",
+                # As many as granian accepts without a warning.
+                default=min(2 * (os.cpu_count() or 1) + 1, 16),
+                default_shown="twice the processors and one more, at most 16",
+                example="8",
+            ),
             Variable(
                 "TRUSTED_PROXIES",
                 "whole number",

@@ -23,22 +23,12 @@ from errors import StartError
 from processes import Processes, StopRequested, StopSignals
 from summary import summary
 
-DATABASE_NAME = "countersign"
-WEB_PROCESSES = 2
-# Per process, as many as granian accepts without a warning. The demo pages call this very server while they
-# are being served, so one thread would not do.
-WEB_THREADS = min(2 * (os.cpu_count() or 1) + 1, 16)  # each may hold a connection of the pool, which has 20
-# Request line and headers together; `state` alone may be 4 096 characters, three times that when encoded.
-HTTP_BUFFER_BYTES = 65536
-START_SECONDS = 120  # a busy machine needs long
+sys.path.insert(0, str(CHECKOUT))
+from apps.operations.web_server import web_command
+from config.environment import Environment
 
-# Webhooks have a worker of their own, which no slow mail and no housekeeping holds up. Each of its jobs waits for one
-# application's server, which costs next to nothing; of the others few may run at once, because each has a thread and
-# a database connection. Jobs under way have a moment to end when we stop.
-WORKERS = {
-    "worker": ["--concurrency", "4", "--shutdown-graceful-timeout", "10"],
-    "webhooks": ["--queues", "webhooks", "--concurrency", "50", "--shutdown-graceful-timeout", "10"],
-}
+DATABASE_NAME = "countersign"
+START_SECONDS = 120  # a busy machine needs long
 
 HELP = """\
 environment variables, all optional:
@@ -94,13 +84,13 @@ def run(signals: StopSignals, *, reload: bool) -> NoReturn:
         processes = stack.enter_context(Processes(signals))
         demo = prepare(processes)
         stack.enter_context(published_environment())
-        processes.start("web", web_command(ip, port, reload=reload))
+        settings = Environment()
+        web = web_command(ip, port, processes=settings("WEB_PROCESSES"), threads=settings("WEB_THREADS"), reload=reload)
+        processes.start("web", web)
         wait_until_answering(host, port, processes)
         # After the web server, which somebody waits for. Without us the embedded database ends too, and a worker that
         # was only asked to stop would wait for it.
-        for name, options in WORKERS.items():
-            worker = [sys.executable, "manage.py", "procrastinate", "worker", *options]
-            processes.start(name, worker, orphan_signal=signal.SIGKILL)
+        processes.start("worker", [sys.executable, "manage.py", "work"], orphan_signal=signal.SIGKILL)
         print(summary(host, port, demo), flush=True)
         name = processes.wait()
         raise StartError(f"the {name} process ended by itself, see above; everything is stopped")
@@ -110,21 +100,6 @@ def prepare(processes: Processes) -> dict[str, Any] | None:
     """Migrate, collect static files, fill an empty database with demo data; returns the demo data."""
     demo: dict[str, Any] | None = json.loads(processes.output_of("preparation", [sys.executable, "script/prepare.py"]))
     return demo
-
-
-def web_command(ip: str, port: int, *, reload: bool) -> list[str]:
-    """How the web server is started. Its access log is on in development only; it leaves the query out."""
-    command = [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", ip, "--port", str(port)),
-        *("--workers", str(WEB_PROCESSES), "--blocking-threads", str(WEB_THREADS), "--no-ws", "--http", "1"),
-        *("--http1-buffer-size", str(HTTP_BUFFER_BYTES), "--workers-kill-timeout", "10"),
-        *("--respawn-failed-workers", "--log-level", "warning"),
-    ]
-    if reload:
-        command += ["--reload", "--reload-ignore-worker-failure", "--access-log"]
-        for folder in ("apps", "config", "templates", "static"):
-            command += ["--reload-paths", folder]
-    return [*command, "config.wsgi:application"]
 
 
 def wait_until_answering(host: str, port: int, processes: Processes) -> None:

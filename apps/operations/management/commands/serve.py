@@ -1,0 +1,25 @@
+import os
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from apps.operations.web_server import listening_address, web_command
+
+
+class Command(BaseCommand):
+    help = (
+        "Run the web server at HOST and PORT, in WEB_PROCESSES processes. A reverse proxy has to stand in front of it."
+    )
+
+    def handle(self, **options: Any) -> None:
+        try:
+            ip = listening_address(settings.HOST, settings.PORT)
+        except OSError as error:
+            raise CommandError(f"HOST={settings.HOST} is not an address of this machine: {error.strerror}.") from error
+        command = web_command(ip, settings.PORT, processes=settings.WEB_PROCESSES, threads=settings.WEB_THREADS)
+        sys.stdout.flush()
+        # In our place: what we have loaded is not kept in memory, and signals reach the server itself.
+        os.chdir(settings.BASE_DIR)
+        os.execv(command[0], command)  # noqa: S606 (no shell is what we want)

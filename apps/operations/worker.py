@@ -1,0 +1,96 @@
+"""The background worker: two workers of the queue in one process, which stop together and survive the database.
+
+Webhooks have a worker of their own, which no slow mail and no housekeeping holds up. Each of its jobs waits for one
+application's server, which costs next to nothing; of the others few may run at once, because each has a thread and
+a database connection. Both share one process because most of its memory is the program itself.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from procrastinate import App
+from procrastinate.contrib.django import app
+from procrastinate.contrib.django.utils import connector_params
+from procrastinate.exceptions import ConnectorException
+from procrastinate.psycopg_connector import PsycopgConnector
+
+logger = logging.getLogger(__name__)
+
+ALL_QUEUES_AT_ONCE = 4
+WEBHOOKS_AT_ONCE = 50
+#: Seconds that jobs under way have to end when we stop. One that cannot be interrupted (a mail) is waited for longer.
+STOP_SECONDS = 10
+#: Seconds between two tries to reach a database that is away.
+RETRY_SECONDS = 2
+#: Of the queue itself: two that listen, the others for taking jobs and noting their ends.
+CONNECTIONS = {"min_size": 2, "max_size": 8, "timeout": 10}
+
+
+def run_worker() -> None:
+    """Do what is queued, until SIGTERM or SIGINT. The periodic tasks are queued from here too."""
+    with app.replace_connector(PsycopgConnector(kwargs=connector_params(), **CONNECTIONS)) as worker_app:
+        asyncio.run(_work_until_stopped(worker_app))
+
+
+async def _work_until_stopped(worker_app: App) -> None:
+    loop = asyncio.get_running_loop()
+    # One thread for each job that blocks, and some for asyncio's own needs, such as looking up names.
+    loop.set_default_executor(ThreadPoolExecutor(ALL_QUEUES_AT_ONCE + 4, thread_name_prefix="worker"))
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _ask_to_stop, loop, stop)
+    while not stop.is_set():
+        try:
+            await _until(stop, _work(worker_app))
+        except ConnectorException as error:
+            # Its text may quote the query, and with it what a job is about.
+            logger.error("The database is away (%s).", type(error.__cause__ or error).__name__)
+        if not stop.is_set():
+            logger.warning("The worker has stopped by itself; it begins again in %s seconds.", RETRY_SECONDS)
+            await _until(stop, asyncio.sleep(RETRY_SECONDS))
+
+
+def _ask_to_stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Stop in order; from now on a second signal ends the process at once."""
+    stop.set()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
+
+
+async def _work(worker_app: App) -> None:
+    """Run both workers until one of them ends, and stop the other one then. Cancelling stops both in order.
+
+    Each queues the periodic tasks; the database lets each task's time through once, however many workers there are.
+    """
+    async with worker_app.open_async():
+        options: dict[str, Any] = {"shutdown_graceful_timeout": STOP_SECONDS, "install_signal_handlers": False}
+        workers = [
+            asyncio.create_task(worker_app.run_worker_async(concurrency=ALL_QUEUES_AT_ONCE, **options)),
+            asyncio.create_task(
+                worker_app.run_worker_async(concurrency=WEBHOOKS_AT_ONCE, queues=["webhooks"], **options)
+            ),
+        ]
+        try:
+            await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            results = await asyncio.gather(*workers, return_exceptions=True)
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`, or its orderly end once `stop` is set."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    working.cancel()
+    stopping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
