@@ -22,7 +22,8 @@ from apps.audit.digests import (
 from apps.audit.models import AuditEvent, AuditPerson, AuditSeal, SealedEvent
 from apps.audit.sealing import cluster_id
 
-#: An event is written at most so long before its transaction ends; one with an older time was put in afterwards.
+#: What is due is sealed within a minute, unless a transaction runs that is as old; that takes at most so long. An event
+#: of a time before that was put in after everything had been sealed.
 LONGEST_TRANSACTION = timedelta(hours=1)
 _CHUNK = 1_000
 
@@ -127,8 +128,8 @@ def _verify_events(seal: AuditSeal, previous: AuditSeal | None, report: Report) 
 
 def _is_from_before(event: AuditEvent, seal: AuditSeal, cluster: str) -> bool:
     """Say whether the event claims a time or a transaction that would have made it part of `seal`."""
-    closed_at = seal.sealed_at if seal.is_complete else seal.last_happened_at
-    is_too_early = event.happened_at < closed_at - LONGEST_TRANSACTION
+    # A full seal leaves events to the next one, and they are in the order of their transactions, not of their times.
+    is_too_early = seal.is_complete and event.happened_at < seal.sealed_at - LONGEST_TRANSACTION
     return cluster == seal.cluster and (event.transaction_id < seal.horizon or is_too_early)
 
 

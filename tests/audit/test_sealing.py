@@ -216,9 +216,31 @@ def test_event_with_an_old_time_is_named(sealed, is_sealed):
         timezone.now() - timedelta(days=3),
     )
     forged = AuditEvent.objects.latest("pk")
-    assert sealing.seal_events(batches=1) == 1 if is_sealed else True
+    if is_sealed:
+        assert sealing.seal_events(batches=1) == 1
 
     assert problems() == [(4 if is_sealed else None, forged.pk, "was put in afterwards")]
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_event_that_waited_for_a_long_transaction_beside_many_is_none_the_worse(monkeypatch, is_sealed):
+    """The long one's late events fill a seal; the early event of a younger transaction is left to the next one."""
+    monkeypatch.setattr(sealing, "BATCH_SIZE", 3)
+    tamper(
+        "INSERT INTO audit_auditevent (tag, details, happened_at, transaction_id) "
+        "SELECT 'server:slow:done', '{}', now(), pg_current_xact_id() FROM generate_series(1, 3)"
+    )
+    tamper(
+        "INSERT INTO audit_auditevent (tag, details, happened_at, transaction_id) "
+        "VALUES ('server:fast:done', '{}', now() - interval '2 hours', pg_current_xact_id())"
+    )
+
+    assert sealing.seal_events(batches=1) == 3
+    assert not AuditSeal.objects.get().is_complete
+    if is_sealed:
+        assert sealing.seal_events(batches=1) == 1
+
+    assert verify().findings == []
 
 
 def test_reordered_events_are_noticed(sealed):
