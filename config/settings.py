@@ -70,6 +70,9 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Before everything that asks for the host's name: probes call by address.
+    "apps.operations.middleware.ProbeMiddleware",
+    "apps.telemetry.middleware.TelemetryMiddleware",
     "apps.audit.middleware.AuditContextMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -267,14 +270,19 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+        "line": {
+            "()": "apps.telemetry.logs.LineFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            "shows_messages": DEBUG,
+        },
+        "json": {"()": "apps.telemetry.logs.JsonFormatter"},
         "bare": {"format": "%(message)s"},
     },
     "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "line"},
+        "console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["work", "paths"]},
         "audit": {"class": "logging.StreamHandler", "formatter": "bare"},
     },
-    "root": {"handlers": ["console"], "level": "INFO"},
+    "root": {"handlers": ["console"], "level": env("LOG_LEVEL").upper()},
     "loggers": {
         # A refused request is the client's business; the access log has its status.
         "django.request": {"level": "ERROR"},
@@ -287,3 +295,24 @@ LOGGING = {
         "oauthlib": {"level": "INFO", "propagate": True},
     },
 }
+# --- signs of life --------------------------------------------------------------------------------
+
+# Who may read the metrics; empty: nobody. The worker has a port of its own for its figures.
+METRICS_TOKEN: str = env("METRICS_TOKEN")
+METRICS_PORT: int = env("METRICS_PORT")
+METRICS_DIR: str = env("METRICS_DIR")
+# Where traces go; empty: nothing of OpenTelemetry is even imported.
+TRACES_ENDPOINT: str = env("OTEL_EXPORTER_OTLP_ENDPOINT")
+TRACES_SERVICE_NAME: str = env("OTEL_SERVICE_NAME")
+LOG_FORMAT: str = env("LOG_FORMAT") or ("line" if ENVIRONMENT == "development" else "json")
+ACCESS_LOG: bool = ENVIRONMENT != "development" if env("ACCESS_LOG") is None else env("ACCESS_LOG")
+
+    "filters": {"work": {"()": "apps.telemetry.logs.WorkFilter"}, "paths": {"()": "apps.telemetry.logs.PathFilter"}},
+        # So do these libraries' of the addresses and the bodies that they send.
+        "urllib3": {"level": "WARNING"},
+        "opentelemetry": {"level": "WARNING"},
+        # The web server's own; it sets up its logging before us.
+        "_granian": {"handlers": ["console"], "propagate": False},
+
+# Each job of the queue has an id in the log, a figure and a span.
+PROCRASTINATE_ON_APP_READY = "apps.telemetry.jobs.observe_jobs"
