@@ -12,7 +12,10 @@ def main() -> None:
     adopt_running_server()
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    from apps.operations.production import told_plainly
+
+    with told_plainly():
+        execute_from_command_line(sys.argv)
 
 
 def adopt_running_server() -> None:

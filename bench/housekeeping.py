@@ -170,6 +170,7 @@ def measure(url: str, side: Side, *, dead: int) -> None:
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "PYTHONPATH": str(ROOT),
             "SECRET_KEY": "x" * 50,
+            "ENVIRONMENT": "development",
             "INSECURE_HTTP": "1",
             "PGAPPNAME": "housekeeping",
         }

@@ -99,6 +99,7 @@ def serve(
         **os.environ,
         "DATABASE_URL": database,
         "SECRET_KEY": secrets.token_urlsafe(48),
+        "ENVIRONMENT": "development",
         "INSECURE_HTTP": "1",
         "ALLOWED_HOSTS": "127.0.0.1",
         "VAR_DIR": tempfile.mkdtemp(),

@@ -1,15 +1,13 @@
 """The environment: every variable that Countersign reads, declared once.
 
-`config/settings.py` asks here for values; `script/settings_table.py` writes docs/settings.md from the same
-declarations. A value may also come from a file: `NAME_FILE=/run/secrets/name` in place of `NAME`.
+`config/reading.py` reads them for `config/settings.py`, `script/settings_table.py` makes docs/settings.md of them. A
+value may also come from a file: `NAME_FILE=/run/secrets/name` in place of `NAME`.
 """
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
-
-import environ
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -35,6 +33,9 @@ class Variable:
     example: str = ""
     default_shown: str = ""
     is_secret: bool = False
+    #: Bounds of a number.
+    least: float = 0
+    most: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,8 @@ SECTIONS: tuple[Section, ...] = (
                 default="127.0.0.1",
                 example="::",
             ),
-            Variable("PORT", "whole number", "Its port.", default=8000, example="8080"),
-            Variable("WEB_PROCESSES", "whole number", "Processes of the web server.", default=2, example="4"),
+            Variable("PORT", "whole number", "Its port.", default=8000, example="8080", least=1, most=65535),
+            Variable("WEB_PROCESSES", "whole number", "Processes of the web server.", default=2, example="4", least=1),
             Variable(
                 "WEB_THREADS",
                 "whole number",
@@ -135,6 +136,7 @@ SECTIONS: tuple[Section, ...] = (
                 default=min(2 * (os.cpu_count() or 1) + 1, 16),
                 default_shown="twice the processors and one more, at most 16",
                 example="8",
+                least=1,
             ),
             Variable(
                 "TRUSTED_PROXIES",
@@ -163,6 +165,7 @@ SECTIONS: tuple[Section, ...] = (
                 "Connections that one process keeps at most.",
                 default=20,
                 example="10",
+                least=1,
             ),
             Variable(
                 "DATABASE_PREPARE",
@@ -355,41 +358,3 @@ SECTIONS: tuple[Section, ...] = (
 )
 
 VARIABLES: dict[str, Variable] = {variable.name: variable for section in SECTIONS for variable in section.variables}
-
-
-class Environment:
-    """Reads declared variables.
-
-    Raises ImproperlyConfigured for a required one that is missing, ValueError for one that cannot be read, KeyError
-    for one that is not declared above.
-    """
-
-    def __init__(self) -> None:
-        self._env = environ.FileAwareEnv()
-        self._readers = {
-            "text": self._env.str,
-            "URL": self._env.str,
-            "switch": self._env.bool,
-            "whole number": self._env.int,
-            "number": self._env.float,
-            "list": self._env.list,
-        }
-
-    def __call__(self, name: str) -> Any:
-        """Return the variable's value in the type of its kind, or its default; lists are new each time."""
-        variable = VARIABLES[name]
-        read = self._readers[variable.kind]
-        if variable.default is REQUIRED:
-            return read(name)
-        return read(name, default=variable.default)
-
-    def database(self, name: str) -> dict[str, Any]:
-        """Return Django's settings of the PostgreSQL that the URL names."""
-        VARIABLES[name]  # declared, or KeyError
-        settings: dict[str, Any] = self._env.db_url(name, engine="django.db.backends.postgresql")
-        return settings
-
-    def mail(self, name: str) -> dict[str, Any]:
-        """Return Django's settings of the mail server that the URL names."""
-        settings: dict[str, Any] = self._env.email_url(name, default=VARIABLES[name].default)
-        return settings

@@ -1,4 +1,4 @@
-"""Django's settings. The only file that asks for values of the environment, which `config/environment.py` declares.
+"""Django's settings. Values of the environment are declared in `config/environment.py`, and asked for here only.
 
 A production secret has no default: without `SECRET_KEY` and `DATABASE_URL` nothing starts.
 `script/server` sets both for a first look.
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from django.utils.translation import gettext_lazy as _
 
-from config.environment import Environment
 from config.oauth import OAUTH2_PROVIDER as OAUTH2_PROVIDER
+from config.reading import Environment
 
 env = Environment()
 

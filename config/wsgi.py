@@ -7,6 +7,9 @@ import django
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.utils.http import parse_header_parameters
 
+from apps.operations.postgresql.limits import limit_statements
+from apps.operations.production import refuse_unsafe_start, told_plainly
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 
@@ -30,5 +33,8 @@ class Handler(WSGIHandler):
     request_class = Utf8Request
 
 
-django.setup(set_prefix=False)
+with told_plainly():
+    django.setup(set_prefix=False)
+refuse_unsafe_start()
+limit_statements()
 application = Handler()

@@ -27,7 +27,11 @@ def main() -> None:
     """Do all steps, each only when it is needed."""
     sys.path.insert(0, str(CHECKOUT))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    django.setup()
+    from apps.operations.production import refuse_unsafe_start, told_plainly
+
+    with told_plainly():
+        django.setup()
+    refuse_unsafe_start()
     migrate()
     collect_static_files()
     print(json.dumps(demo_data()))

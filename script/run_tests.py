@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
             os.environ.update(
                 CHROMIUM=browser(),
                 SECRET_KEY=secrets.token_urlsafe(48),
+                ENVIRONMENT="development",
                 DEBUG="0",
                 DEMO_MODE="1",
                 INSECURE_HTTP="1",

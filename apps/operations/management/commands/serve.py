@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from apps.operations.production import refuse_unsafe_start
 from apps.operations.web_server import listening_address, web_command
 
 
@@ -14,6 +15,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options: Any) -> None:
+        refuse_unsafe_start()
         try:
             ip = listening_address(settings.HOST, settings.PORT)
         except OSError as error:
