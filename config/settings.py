@@ -8,6 +8,8 @@ from pathlib import Path
 
 from django.utils.translation import gettext_lazy as _
 
+from apps.operations.postgresql.connections import Connection
+from config.environment import VARIABLES
 from config.oauth import OAUTH2_PROVIDER as OAUTH2_PROVIDER
 from config.reading import Environment
 
@@ -68,11 +70,11 @@ INSTALLED_APPS = [
 # None of these touches the session or the database by itself: the session, the user and the
 # organisation are looked up when a view first asks for them, which the partners' endpoints never do.
 MIDDLEWARE = [
-    "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     # Before everything that asks for the host's name: probes call by address.
     "apps.operations.middleware.ProbeMiddleware",
     "apps.telemetry.middleware.TelemetryMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "apps.audit.middleware.AuditContextMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -84,6 +86,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "apps.organisations.middleware.OrganisationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "apps.accounts.middleware.ClosedAccountMiddleware",
     "apps.consent.middleware.FinalRedirectMiddleware",
 ]
 
@@ -111,19 +114,39 @@ TEMPLATES = [
 
 _database = env.database("DATABASE_URL")
 # Connections are kept in a pool per process: opening one costs more than a token request.
-_pool = {"min_size": 1, "max_size": env("DATABASE_POOL_SIZE"), "timeout": 10}
+# Nobody waits long for a database that is away: two seconds for a connection, and none until it is tried again.
+_pool = {
+    "min_size": 1,
+    "max_size": env("DATABASE_POOL_SIZE"),
+    "timeout": 2,
+    "reconnect_timeout": 0,
+    "connection_class": Connection,
+}
+# Seconds to connect to a host; the kernel gives up a host that has not acknowledged for so many milliseconds.
+_patience: dict[str, int | str] = {
+    "connect_timeout": 2,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 30,
+    "keepalives_interval": 5,
+}
+if "," in _database["HOST"]:
+    # Of the hosts of a cluster, only the one that takes what is written is any use.
+    _patience["target_session_attrs"] = "read-write"
 # Statements that come again are planned once per connection, which halves the time of reading a token. Off
 # behind a pooler that hands a connection to another client after each transaction.
 _prepared = {"server_side_binding": True, "prepare_threshold": 2} if env("DATABASE_PREPARE") else {}
 DATABASES = {
     "default": {
         **_database,
-        "OPTIONS": {**_database.get("OPTIONS", {}), "pool": _pool, **_prepared},
-        # A connection that died with a restarted PostgreSQL is replaced before a request gets it.
-        "CONN_HEALTH_CHECKS": True,
+        # It checks each connection before a request gets it, so the pool need not.
+        "ENGINE": "apps.operations.postgresql",
+        "OPTIONS": {**_patience, **_database.get("OPTIONS", {}), "pool": _pool, **_prepared},
     }
 }
-# One cache for all processes: rate limits, and which codes of a second factor have been used.
+# What config/wsgi.py sets for the web server's connections, in seconds.
+DATABASE_STATEMENT_SECONDS: int = env("DATABASE_STATEMENT_SECONDS") if env("DATABASE_PREPARE") else 0
+# One cache for all processes: which codes of a second factor have been used. It stays in the database when limits are
+# counted in a Valkey, which may forget.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "shared_cache"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -132,7 +155,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "apps.accounts.hashers.PasswordHasher",
     # For client secrets only (OAUTH2_PROVIDER["CLIENT_SECRET_HASHER"]). Django must know it, or the
     # stored hash itself would be taken for a secret; a system check guards that.
     "apps.developers.hashers.ClientSecretHasher",
@@ -191,6 +214,15 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.members.negotiation.JSONOnly",
     "URL_FORMAT_OVERRIDE": None,
 }
+
+# --- limits ---------------------------------------------------------------------------------------
+
+# By rule (apps/limits/rules.py), as the environment spells them.
+RATE_LIMIT_RATES: dict[str, str] = {
+    name.removeprefix("RATE_LIMIT_").lower(): env(name) for name in VARIABLES if name.startswith("RATE_LIMIT_")
+}
+# Where they are counted; empty: in the database.
+CACHE_URL: str = env("CACHE_URL")
 
 # Seconds until what applications did is counted in the database. 0: only when told (`activity.recorder.flush`).
 ACTIVITY_FLUSH_SECONDS = env("ACTIVITY_FLUSH_SECONDS")
@@ -266,9 +298,22 @@ vars().update(env.mail("EMAIL_URL"))
 EMAIL_TIMEOUT = 30
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL")
 
+# --- signs of life --------------------------------------------------------------------------------
+
+# Who may read the metrics; empty: nobody. The worker has a port of its own for its figures.
+METRICS_TOKEN: str = env("METRICS_TOKEN")
+METRICS_PORT: int = env("METRICS_PORT")
+METRICS_DIR: str = env("METRICS_DIR")
+# Where traces go; empty: nothing of OpenTelemetry is even imported.
+TRACES_ENDPOINT: str = env("OTEL_EXPORTER_OTLP_ENDPOINT")
+TRACES_SERVICE_NAME: str = env("OTEL_SERVICE_NAME")
+LOG_FORMAT: str = env("LOG_FORMAT") or ("line" if ENVIRONMENT == "development" else "json")
+ACCESS_LOG: bool = ENVIRONMENT != "development" if env("ACCESS_LOG") is None else env("ACCESS_LOG")
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"work": {"()": "apps.telemetry.logs.WorkFilter"}, "paths": {"()": "apps.telemetry.logs.PathFilter"}},
     "formatters": {
         "line": {
             "()": "apps.telemetry.logs.LineFormatter",
@@ -286,33 +331,21 @@ LOGGING = {
     "loggers": {
         # A refused request is the client's business; the access log has its status.
         "django.request": {"level": "ERROR"},
+        "countersign.access": {"level": "INFO" if ACCESS_LOG else "WARNING"},
         "procrastinate": {"level": "WARNING"},
         # Its line of each request has the whole URL, and a webhook's may have a secret in it.
         "httpx": {"level": "WARNING"},
-        # One JSON object per line.
-        "countersign.audit": {"handlers": ["audit"], "propagate": False},
+        # One JSON object per line, whatever the level of the others.
+        "countersign.audit": {"handlers": ["audit"], "propagate": False, "level": "INFO"},
         # oauthlib's debug lines contain whole requests, secrets included.
         "oauthlib": {"level": "INFO", "propagate": True},
-    },
-}
-# --- signs of life --------------------------------------------------------------------------------
-
-# Who may read the metrics; empty: nobody. The worker has a port of its own for its figures.
-METRICS_TOKEN: str = env("METRICS_TOKEN")
-METRICS_PORT: int = env("METRICS_PORT")
-METRICS_DIR: str = env("METRICS_DIR")
-# Where traces go; empty: nothing of OpenTelemetry is even imported.
-TRACES_ENDPOINT: str = env("OTEL_EXPORTER_OTLP_ENDPOINT")
-TRACES_SERVICE_NAME: str = env("OTEL_SERVICE_NAME")
-LOG_FORMAT: str = env("LOG_FORMAT") or ("line" if ENVIRONMENT == "development" else "json")
-ACCESS_LOG: bool = ENVIRONMENT != "development" if env("ACCESS_LOG") is None else env("ACCESS_LOG")
-
-    "filters": {"work": {"()": "apps.telemetry.logs.WorkFilter"}, "paths": {"()": "apps.telemetry.logs.PathFilter"}},
         # So do these libraries' of the addresses and the bodies that they send.
         "urllib3": {"level": "WARNING"},
         "opentelemetry": {"level": "WARNING"},
         # The web server's own; it sets up its logging before us.
         "_granian": {"handlers": ["console"], "propagate": False},
+    },
+}
 
 # Each job of the queue has an id in the log, a figure and a span.
 PROCRASTINATE_ON_APP_READY = "apps.telemetry.jobs.observe_jobs"
