@@ -154,6 +154,15 @@ SECTIONS: tuple[Section, ...] = (
                 default_shown="`var/` beside the code",
                 example="/var/lib/countersign",
             ),
+            Variable(
+                "STATIC_ROOT",
+                "text",
+                "The folder for collected static files, where it is another one; they belong to the code and not to the"
+                " data.",
+                default="",
+                default_shown="`static/` in `VAR_DIR`",
+                example="/opt/countersign/collected",
+            ),
         ),
     ),
     Section(

@@ -140,6 +140,8 @@ DATABASES = {
         **_database,
         # It checks each connection before a request gets it, so the pool need not.
         "ENGINE": "apps.operations.postgresql",
+        # A cursor lives on one connection, which such a pooler does not keep for us.
+        "DISABLE_SERVER_SIDE_CURSORS": not env("DATABASE_PREPARE"),
         "OPTIONS": {**_patience, **_database.get("OPTIONS", {}), "pool": _pool, **_prepared},
     }
 }
@@ -277,7 +279,7 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT = Path(env("STATIC_ROOT") or VAR_DIR / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_URL = "/media/"
 MEDIA_ROOT = VAR_DIR / "media"
