@@ -91,6 +91,15 @@ def reinstate_user(*, user: User, actor: User | None = None) -> bool:
     return _set_active(user, True, actor)
 
 
+def lock_open_account(*, user: User) -> bool:
+    """Lock the user's row until the transaction ends, so that the account stays open; says whether it is.
+
+    For whoever attaches something to a user, before they lock anything else: closing the account locks this row first.
+    NO KEY UPDATE: those who only refer to the user do not wait.
+    """
+    return User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True).exists()
+
+
 @transaction.atomic
 def erase_user(*, user: User) -> None:
     """Close the account and delete all that is known of the person; the row stays, because others' records refer to it.
@@ -98,6 +107,15 @@ def erase_user(*, user: User) -> None:
     No log-in, session, password, second factor or permission is left, and the e-mail addresses are free for a new
     account. What the person has connected, and the teams they are on, is up to the caller (consent.services).
     """
+    # The row first: whoever attaches something to the user is through by then, or is refused (migration 0004).
+    # RFC 2606: no mail goes to .invalid, and nobody can prove an address there.
+    user.email, user.username = f"{user.pk}@closed.invalid", make_username()
+    user.first_name = user.last_name = user.phone = ""
+    user.birth_date = user.last_login = None
+    user.is_active = user.is_staff = user.is_superuser = False
+    user.closed_at = timezone.now()
+    user.set_unusable_password()
+    user.save()
     for session in UserSession.objects.filter(user=user):
         session.end()
     for model in (Authenticator, EmailAddress, ProfileValue, Membership, Reviewer):
@@ -107,14 +125,6 @@ def erase_user(*, user: User) -> None:
     # The administration's own log has names in it.
     about = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User), object_id=str(user.pk))
     about.update(object_repr=str(user.pk))
-    # RFC 2606: no mail goes to .invalid, and nobody can prove an address there.
-    user.email, user.username = f"{user.pk}@closed.invalid", make_username()
-    user.first_name = user.last_name = user.phone = ""
-    user.birth_date = user.last_login = None
-    user.is_active = user.is_staff = user.is_superuser = False
-    user.closed_at = timezone.now()
-    user.set_unusable_password()
-    user.save()
 
 
 @transaction.atomic

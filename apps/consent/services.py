@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 
 from apps.accounts.models import User
-from apps.accounts.services import erase_user
+from apps.accounts.services import erase_user, lock_open_account
 from apps.audit import trail
 from apps.audit.retention import request_anonymisation
 from apps.connections.models import Connection, EndReason
@@ -35,7 +35,7 @@ def grant_consent(
     but only the partner can check that it is its own. Raises PermissionDenied if the account has just been closed.
     """
     # Closing the account locks this row first: either it ends this connection too, or there is nobody to connect.
-    if not User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True).exists():
+    if not lock_open_account(user=user):
         raise PermissionDenied
     asked, granted = set(asked_scopes), list(granted_scopes)
     connection = _lock_active(user, application)
