@@ -27,7 +27,7 @@ from apps.developers.models import (
     TermsVersion,
 )
 from apps.developers.scopes import in_catalogue_order
-from apps.developers.services.locking import lock_application
+from apps.developers.services.locking import lock_application, lock_person
 from apps.developers.services.terms import agree_to_terms
 from apps.developers.services.versions import create_submission, live_scopes, set_requested_scopes
 from apps.organisations.logos import replace_logo
@@ -88,9 +88,7 @@ def register_application(
         terms_url=terms_url,
     )
     # One at a time for each person, so that the limit below holds.
-    if not User.objects.select_for_update(no_key=True).filter(pk=actor.pk, is_active=True).exists():
-        # Closed in another window.
-        raise RefusedError(_("This account is closed."))
+    lock_person(actor)
     if application_id is not None and (before := Application.objects.filter(pk=application_id).first()):
         raise AlreadyRegisteredError(before)
     if selectors.unapproved_applications(actor).count() >= rules.MOST_UNAPPROVED_APPLICATIONS:
@@ -161,7 +159,8 @@ def create_application(
     For administrators, who need neither description nor reasons; what they give follows the same rules as a
     developer's. It waits for the review unless `is_approved`; a service is none of the reviewers' business.
 
-    Raises ValidationError by field for what `rules.check_application` or the model refuses.
+    Raises ValidationError by field for what `rules.check_application` or the model refuses, RefusedError when the
+    owner's account is not open.
     """
     redirect_uris, scopes, description = _unique(redirect_uris), _unique(scopes), rules.clean_text(description)
     reasons = {scope: rules.clean_text(reason) for scope, reason in (reasons or {}).items()}
@@ -178,6 +177,8 @@ def create_application(
         privacy_policy_url=privacy_policy_url,
         terms_url=terms_url,
     )
+    if owner is not None:
+        lock_person(owner)
     secret = client_secret or generate_client_secret()
     application = Application(
         id=application_id or uuid.uuid4(),

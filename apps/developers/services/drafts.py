@@ -10,7 +10,7 @@ from apps.accounts.models import User
 from apps.developers import rules
 from apps.developers.errors import RefusedError, StaleVersionError
 from apps.developers.models import Application, Draft, HistoryKind, Submission
-from apps.developers.services.locking import lock_application
+from apps.developers.services.locking import lock_application, lock_person
 from apps.developers.services.versions import mark_of
 from apps.organisations.text import is_storable
 
@@ -43,6 +43,7 @@ def save_draft(
         raise RefusedError(_("There is a character in this that cannot be kept."))
     if len(json.dumps(kept)) > MAX_LENGTH:
         raise RefusedError(_("This is too much to keep as a draft. Shorten the description."))
+    lock_person(user)
     if application is not None and seen is not None:
         _refuse_sent(application, user=user, seen=seen)
     draft, _is_new = Draft.objects.update_or_create(user=user, application=application, defaults={"fields": kept})
@@ -50,7 +51,10 @@ def save_draft(
 
 
 def keep_submission(*, user: User, submission: Submission) -> None:
-    """Let `user` go on with a submission that was taken back, unless they are writing something else by now."""
+    """Let `user` go on with a submission that was taken back, unless they are writing something else by now.
+
+    To be called with the user locked (`lock_person`): nobody keeps a draft of whoever has closed the account.
+    """
     application = submission.application
     fields = {
         "description": [submission.description],

@@ -1,5 +1,7 @@
 from django.utils.translation import gettext_lazy as _
 
+from apps.accounts.models import User
+from apps.accounts.services import lock_open_account
 from apps.developers.errors import RefusedError
 from apps.developers.models import Application
 
@@ -19,3 +21,13 @@ def lock_application(application: Application) -> Application:
     if row is None:
         raise RefusedError(_("This application has been deleted."))
     return row
+
+
+def lock_person(user: User) -> None:
+    """Let the user's account stay open until the transaction ends; to be called before `lock_application`.
+
+    Closing the account locks in the same order. Raises RefusedError when it is closed already, in another window, or
+    suspended.
+    """
+    if not lock_open_account(user=user):
+        raise RefusedError(_("This account is closed or suspended."))

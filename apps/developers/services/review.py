@@ -28,7 +28,7 @@ from apps.developers.models import (
 from apps.developers.models.review import SubmittedScope
 from apps.developers.scopes import in_catalogue_order
 from apps.developers.services import drafts
-from apps.developers.services.locking import lock_application
+from apps.developers.services.locking import lock_application, lock_person
 from apps.developers.services.versions import (
     apply_version,
     create_submission,
@@ -175,6 +175,7 @@ def withdraw_submission(*, submission: Submission, actor: User) -> None:
 
     Raises AlreadyDecidedError, RefusedError.
     """
+    lock_person(actor)
     row = lock_application(submission.application)
     waiting = _waiting(row, submission)
     if not row.is_approved:

@@ -22,7 +22,7 @@ from apps.developers.models import (
     Status,
     TeamMember,
 )
-from apps.developers.services.locking import lock_application
+from apps.developers.services.locking import lock_application, lock_person
 
 INVITATION_LIFETIME = timedelta(days=14)
 #: Each invitation is a mail to somebody who has not asked for it.
@@ -74,8 +74,9 @@ def accept_invitation(*, invitation: Invitation, user: User) -> TeamMember:
     """Make `user` a member of the team.
 
     Raises RefusedError when the invitation is not open any more, or was sent to an address that `user` has not
-    proved to be theirs.
+    proved to be theirs, or has just closed the account.
     """
+    lock_person(user)
     application = lock_application(invitation.application)
     row = Invitation.objects.open().select_for_update().filter(pk=invitation.pk).first()
     if row is None:
@@ -95,10 +96,11 @@ def accept_invitation(*, invitation: Invitation, user: User) -> TeamMember:
 def add_member(*, application: Application, actor: User | None, user: User, role: str) -> TeamMember:
     """Put `user` on the team without an invitation, as only administrators may.
 
-    Raises ValidationError for the role, RefusedError for somebody who is on the team already.
+    Raises ValidationError for the role, RefusedError for somebody who is on the team already or has no open account.
     """
     if role not in Role.values:
         raise ValidationError(_("Choose a role."))
+    lock_person(user)
     row = lock_application(application)
     member, is_new = TeamMember.objects.get_or_create(application=row, user=user, defaults={"role": role})
     if not is_new:
