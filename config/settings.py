@@ -238,6 +238,13 @@ AUDIT_ANONYMISE_AFTER_DAYS = env("AUDIT_ANONYMISE_AFTER_DAYS")
 # Whether the log line of each event has the client's IP address; the table has it anyway.
 AUDIT_LOG_ADDRESSES = env("AUDIT_LOG_ADDRESSES")
 
+# --- backups --------------------------------------------------------------------------------------
+
+# Read by `manage.py backup` and `restore` only.
+BACKUP_RECIPIENTS: list[str] = env("BACKUP_RECIPIENTS")
+BACKUP_PASSPHRASE: str = env("BACKUP_PASSPHRASE")
+BACKUP_IDENTITY: str = env("BACKUP_IDENTITY")
+
 # --- what browsers may do ------------------------------------------------------------------------
 
 SESSION_COOKIE_NAME = "countersign_session" if INSECURE_HTTP else "__Host-countersign_session"
