@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from address import address, check_address_is_free, reachable
@@ -25,7 +26,8 @@ from summary import summary
 
 sys.path.insert(0, str(CHECKOUT))
 from apps.operations.web_server import web_command
-from config.environment import Environment
+from apps.telemetry import shared_folder
+from config.reading import Environment
 
 DATABASE_NAME = "countersign"
 START_SECONDS = 120  # a busy machine needs long
@@ -86,7 +88,10 @@ def run(signals: StopSignals, *, reload: bool) -> NoReturn:
         stack.enter_context(published_environment())
         settings = Environment()
         web = web_command(ip, port, processes=settings("WEB_PROCESSES"), threads=settings("WEB_THREADS"), reload=reload)
+        if settings("METRICS_TOKEN"):
+            shared_folder.prepare(Path(settings("METRICS_DIR") or shared_folder.default_folder(host, port)))
         processes.start("web", web)
+        os.environ.pop(shared_folder.VARIABLE, None)  # the worker tells its own figures
         wait_until_answering(host, port, processes)
         # After the web server, which somebody waits for. Without us the embedded database ends too, and a worker that
         # was only asked to stop would wait for it.

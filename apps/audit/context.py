@@ -2,24 +2,13 @@
 
 from contextvars import ContextVar
 
-from allauth.account.adapter import get_adapter
-from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest
+
+from apps.telemetry.addresses import address_of as address_of
 
 MAX_USER_AGENT = 400
 
 current_request: ContextVar[HttpRequest | None] = ContextVar("current_request", default=None)
-
-
-def address_of(request: HttpRequest) -> str | None:
-    """Return the client's IP address, counted past the host's own proxies as the limits of log-ins count it.
-
-    None when it cannot be told: fewer proxies than the settings say, or text that is no address.
-    """
-    try:
-        return str(get_adapter(request).get_client_ip(request))
-    except (ImproperlyConfigured, PermissionDenied):
-        return None
 
 
 def user_agent_of(request: HttpRequest) -> str:

@@ -16,6 +16,7 @@ from django.db import transaction
 
 from apps.audit.context import address_of, current_request, user_agent_of
 from apps.audit.digests import commitment
+from apps.telemetry.work import current_request_id
 
 log = logging.getLogger("countersign.audit")
 
@@ -131,6 +132,8 @@ def _person(user: Row | uuid.UUID | None, address: str | None = None, user_agent
 
 def _log(event_id: int, happened_at: datetime, values: dict[str, Any]) -> None:
     line = {"event": event_id, "at": happened_at.isoformat(), "tag": values["tag"]}
+    if request_id := current_request_id():
+        line["request_id"] = request_id
     ids = {"user": "actor_id", "about": "about_id"}
     ids |= {name: name for name in ("application", "organisation", "connection")}
     if settings.AUDIT_LOG_ADDRESSES:

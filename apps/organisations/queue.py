@@ -4,6 +4,7 @@ In the worker procrastinate queues jobs over a connection of its own. A job of w
 one of what is committed could be lost. These go over Django's connection, so they are part of its transaction.
 """
 
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,8 @@ from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.manager import JobManager
 from procrastinate.tasks import Task
 from procrastinate.types import JSONDict
+
+log = logging.getLogger(__name__)
 
 _jobs = JobManager(DjangoConnector())
 
@@ -21,4 +24,7 @@ def queue_jobs(task: Task[Any, Any, Any], *arguments: JSONDict, schedule_at: dat
         return
     deferrer = task.configure(schedule_at=schedule_at) if schedule_at else task.configure()
     deferrer.job_manager = _jobs
-    deferrer.batch_defer(*arguments)
+    numbers = deferrer.batch_defer(*arguments)
+    # Which request a job comes from: its own lines have its number.
+    first, *more = (f"job-{number}" for number in numbers)
+    log.info("Queued %s%s.", first, f" and {len(more)} more" if more else "", extra={"task": task.name})

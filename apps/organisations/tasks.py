@@ -9,6 +9,8 @@ from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException, JobAborted, UniqueViolation
 from procrastinate.jobs import Status as JobStatus
 
+from apps.telemetry import metrics
+
 logger = logging.getLogger(__name__)
 
 #: Ten times, after 3, 9, 27 … seconds; the last time is a day and half an hour after the first.
@@ -51,11 +53,14 @@ def send_mail(
     except Exception as error:
         is_last = context.job.attempts >= (_RETRY.max_attempts or 0)
         what = f"Mail {template} (job {context.job.id}, attempt {context.job.attempts + 1}): {_describe(error)}"
-        if not is_last and not _is_final(error):
+        is_tried_again = not is_last and not _is_final(error)
+        metrics.mails.labels("tried_again" if is_tried_again else "given_up").inc()
+        if is_tried_again:
             logger.warning("%s; it is tried again", what)
             raise
         logger.error("%s; it is not sent", what)
         raise JobAborted from error
+    metrics.mails.labels("sent").inc()
 
 
 def _is_final(error: Exception) -> bool:

@@ -3,3 +3,8 @@ from django.apps import AppConfig
 
 class TelemetryConfig(AppConfig):
     name = "apps.telemetry"
+
+    def ready(self) -> None:
+        from apps.telemetry import listeners
+
+        listeners.connect()

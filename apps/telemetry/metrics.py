@@ -72,6 +72,12 @@ pool_failures = Counter(
     "countersign_database_pool_failures", "Times that the pool had no connection in time.", registry=REGISTRY
 )
 
+# From the start at 0: a first failure would not be seen as an increase.
+for _outcome in ("ok", "refused", "second_factor_refused"):
+    logins.labels(_outcome)
+for _outcome in ("sent", "tried_again", "given_up"):
+    mails.labels(_outcome)
+
 
 def one_of(word: str, words: frozenset[str]) -> str:
     """Return the word if it is a known one: what strangers send makes no labels."""

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from apps.telemetry import metrics, tracing
 from apps.telemetry.addresses import address_of
 from apps.telemetry.doors import door_of, door_of_match
+from apps.telemetry.shared_folder import fold_ended_processes
 from apps.telemetry.work import Work, current_work, make_request_id
 
 log = logging.getLogger("countersign.access")
@@ -28,6 +29,7 @@ class TelemetryMiddleware:
         self._pool_looked_at = 0.0
         # Here and not at Django's start: commands and the process that only starts others need none of it.
         tracing.start()
+        fold_ended_processes()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         start = time.perf_counter()

@@ -20,7 +20,9 @@ from apps.connections.models import EndReason
 from apps.developers.models import Application
 from apps.developers.scopes import ALL as ALL_SCOPES
 from apps.organisations.middleware import host_of, organisation_of
-from apps.tokens import selectors, services
+from apps.telemetry.metrics import GRANTS
+from apps.telemetry.work import note_outcome
+from apps.tokens import limits, selectors, services
 from apps.tokens.errors import describe_body
 from apps.tokens.introspection import describe_token
 from apps.tokens.keys import public_jwks
@@ -55,7 +57,21 @@ class ClientEndpoint(OAuthLibMixin, View):
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         """Answer the request, whose parameters have been read. May raise oauthlib's errors."""
+        self._note_outcome(request, response)
         raise NotImplementedError
+
+    def _counted(self, request: HttpRequest, failure: HttpResponse) -> HttpResponse:
+        """Return the failure, or that there were too many."""
+        try:
+            limits.count_failure(request, claimed_client=limits.claimed_client(request))
+        except limits.TooManyRequestsError as error:
+            return limits.answer(error)
+        return failure
+
+    def _note_outcome(self, request: HttpRequest, response: HttpResponse) -> None:
+        outcome = json.loads(response.content)["error"] if response.status_code >= 400 else "ok"
+        grant = getattr(request, "oauth_parameters", {}).get("grant_type", "")
+        note_outcome(outcome, grant=grant if grant in GRANTS else "")
 
     def authenticated_client(self, request: HttpRequest) -> Application:
         """Return the confidential, approved client that has authenticated itself. Raises oauthlib's errors."""

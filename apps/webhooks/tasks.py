@@ -16,7 +16,9 @@ from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 from procrastinate.types import JSONDict
 
-from apps.housekeeping.chores import noted
+from apps.housekeeping.chores import chore
+from apps.housekeeping.dead import Dead, DeadRows
+from apps.telemetry import metrics, tracing
 from apps.webhooks import outbox
 from apps.webhooks.delivery import Message, open_client, send
 from apps.webhooks.models import EndpointKey, Notification
@@ -61,7 +63,14 @@ async def _deliver_turn(endpoint_id: uuid.UUID, turn: outbox.Turn) -> None:
             async with places:
                 if time.monotonic() > last_start:
                     return
-                result = await send(client, destination, message)
+                with tracing.span("deliver webhook") as span:
+                    result = await send(client, destination, message)
+                    outcome = result.failure or "delivered"
+                    if span is not None:
+                        span.set_attribute("countersign.outcome", outcome)
+                metrics.webhook_deliveries.labels(outcome).inc()
+                metrics.webhook_delivery_seconds.observe(result.duration_ms / 1000)
+                is_over = is_over or result.ends_turn
                 await _in_database(
                     outbox.record_attempt,
                     notification_id=message.notification_id,

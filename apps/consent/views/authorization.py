@@ -26,7 +26,12 @@ from apps.consent.forms import ConsentForm
 from apps.consent.selectors import shown_scopes
 from apps.consent.state import PartnerState, read_partner_state
 from apps.developers.models import Application
+from apps.limits.addresses import network_of
+from apps.limits.counting import bucket, take
+from apps.limits.pages import refuse
+from apps.limits.refusals import Refusal
 from apps.organisations.middleware import organisation_of
+from apps.telemetry.work import note_outcome
 from apps.tokens.backend import append_query
 from apps.tokens.errors import ApplicationNotApprovedError, application_of, describe
 from apps.tokens.issuing import profile_of
@@ -77,6 +82,8 @@ class AuthorizationView(BaseAuthorizationView):
         except OAuthToolkitError as error:
             return self._send_error(error.oauthlib_error)
         request.is_authorizing = True  # type: ignore[attr-defined]
+        if refusal := self._find_refusal(request):
+            return refuse(request, refusal)
         if not request.user.is_authenticated:
             return self.handle_no_permission()
         return super().dispatch(request, *args, **kwargs)
@@ -154,6 +161,15 @@ class AuthorizationView(BaseAuthorizationView):
             prompts=frozenset(prompts),
         )
 
+    def _find_refusal(self, request: HttpRequest) -> Refusal | None:
+        """Count the page: for the user, and for the application at this address, where others cannot use it up."""
+        application = self.authorization.application
+        buckets = [bucket("authorize_address", application.pk, network_of(request))]
+        user = request.user
+        if user.is_authenticated:
+            buckets.append(bucket("authorize", user.pk))
+        return take(*buckets, application=application, about=user if user.is_authenticated else None).refusal
+
     def _optional_scopes(self) -> list[str]:
         asked = self.authorization
         optional = asked.application.requested_scopes.filter(scope__in=asked.scopes, is_optional=True)
@@ -214,6 +230,7 @@ class AuthorizationView(BaseAuthorizationView):
         asked = self.authorization
         error = errors.AccessDeniedError(state=asked.state)
         recorder.record(asked.application.pk, Kind.DENIAL)
+        note_outcome(error.error)
         user = signed_in_user(self.request)
         services.deny_consent(user=user, application=asked.application, asked_scopes=asked.scopes)
         if not asked.profile.denial_goes_home:
@@ -238,11 +255,13 @@ class AuthorizationView(BaseAuthorizationView):
             self.request, scopes, credentials, allow=True
         )
         recorder.record(asked.application.pk, Kind.AUTHORISATION)
+        note_outcome("ok")
         return self._leave(address)
 
     def _send_error(self, error: errors.OAuth2Error) -> HttpResponse:
         application = application_of(error) or self.authorization.application
         recorder.record(application.pk, Kind.ERROR, error.error)
+        note_outcome(error.error)
         return self._leave(self._error_address(error))
 
     def _error_address(self, error: errors.OAuth2Error) -> str:
@@ -274,10 +293,12 @@ class AuthorizationView(BaseAuthorizationView):
 
     def _record_refusal(self, error: errors.OAuth2Error) -> None:
         """Count the refusal for the application, if there is one; the team learns which redirect URI did not match."""
+        is_mismatch = isinstance(error, errors.MismatchingRedirectURIError | errors.InvalidRedirectURIError)
+        note_outcome(recorder.REDIRECT_URI_MISMATCH if is_mismatch else error.error)
         application = application_of(error)
         if application is None:
             return
-        if isinstance(error, errors.MismatchingRedirectURIError | errors.InvalidRedirectURIError):
+        if is_mismatch:
             recorder.record(application.pk, Kind.ERROR, recorder.REDIRECT_URI_MISMATCH)
             recorder.note_redirect_mismatch(application.pk, error.redirect_uri, application.redirect_uri_list)
         else:

@@ -1,5 +1,6 @@
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -7,6 +8,17 @@ from django.core.management.base import BaseCommand, CommandError
 
 from apps.operations.production import refuse_unsafe_start
 from apps.operations.web_server import listening_address, web_command
+from apps.telemetry import shared_folder
+
+
+def share_figures(folder: str, host: str, port: int) -> None:
+    """Give the server's processes a folder for their figures; raises CommandError when there can be none."""
+    try:
+        shared_folder.prepare(Path(folder) if folder else shared_folder.default_folder(host, port))
+    except OSError as error:
+        raise CommandError(
+            f"The folder for figures cannot be used: {error}. Set METRICS_DIR to one that can."
+        ) from error
 
 
 class Command(BaseCommand):
@@ -21,6 +33,8 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"HOST={settings.HOST} is not an address of this machine: {error.strerror}.") from error
         command = web_command(ip, settings.PORT, processes=settings.WEB_PROCESSES, threads=settings.WEB_THREADS)
+        if settings.METRICS_TOKEN:
+            share_figures(settings.METRICS_DIR, settings.HOST, settings.PORT)
         sys.stdout.flush()
         # In our place: what we have loaded is not kept in memory, and signals reach the server itself.
         os.chdir(settings.BASE_DIR)

@@ -1,0 +1,144 @@
+"""What the database knows of the whole deployment, read when Prometheus asks: every web server tells the same."""
+
+import logging
+import platform
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import django
+from django.db import DatabaseError, connection
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
+
+from apps.housekeeping.chores import CHORES
+from apps.operations.deadline import Question
+from apps.operations.selectors import find_queues
+
+log = logging.getLogger(__name__)
+
+#: Seconds that the database gets for all of it.
+SECONDS = 2.0
+
+_WORKERS = """
+SELECT count(*) FILTER (WHERE last_heartbeat > now() - interval '1 minute'),
+       EXTRACT(epoch FROM now() - max(last_heartbeat))::float
+FROM procrastinate_workers
+"""
+_KEYS = """
+SELECT algorithm, EXTRACT(epoch FROM now() - created_at)::float FROM tokens_signingkey WHERE retired_at IS NULL
+"""
+_CHORES = """
+SELECT wanted.task, EXTRACT(epoch FROM run.ended_at)::float FROM unnest(%s::text[]) AS wanted(task)
+CROSS JOIN LATERAL (
+    SELECT ended_at FROM housekeeping_housekeepingrun r
+    WHERE r.task = wanted.task AND r.ended_at IS NOT NULL AND r.error = '' ORDER BY r.started_at DESC LIMIT 1
+) run
+"""
+_WEBHOOKS = """
+SELECT (SELECT count(*) FROM webhooks_notification WHERE state = 'queued'),
+       count(*) FILTER (WHERE paused_at IS NULL AND failing_since IS NOT NULL),
+       count(*) FILTER (WHERE paused_at IS NOT NULL)
+FROM webhooks_endpoint WHERE url <> ''
+"""
+_CONNECTIONS = """
+SELECT CASE state WHEN 'active' THEN 'active' WHEN 'idle' THEN 'idle' ELSE 'other' END, count(*)
+FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY 1
+"""
+_MOST_CONNECTIONS = "SELECT current_setting('max_connections')::int"
+
+_QUEUE_STATES = ("ready", "later", "doing", "failed")
+
+
+class DeploymentGauges:
+    """A collector of prometheus_client. A database that does not answer in time leaves the others' figures alone."""
+
+    def __init__(self) -> None:
+        self._question = Question(lambda: list(_read_gauges()), seconds=SECONDS)
+
+    def describe(self) -> Iterable[Metric]:
+        """Say nothing beforehand: registering must not ask the database."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "countersign_build",
+            "What runs here.",
+            value={"python": platform.python_version(), "django": django.get_version()},
+        )
+        try:
+            gauges = self._question.answer()
+        except (DatabaseError, TimeoutError) as error:
+            log.warning("The database does not answer a scrape (%s).", type(error).__name__)
+            gauges = []
+        yield _gauge("countersign_database_up", "Whether the database answered this scrape.", value=bool(gauges))
+        yield from gauges
+
+
+REGISTRY = CollectorRegistry()
+REGISTRY.register(DeploymentGauges())
+
+
+def write_gauges() -> bytes:
+    """Return them as text that Prometheus reads."""
+    return generate_latest(REGISTRY)
+
+
+def _read_gauges() -> Iterator[Metric]:
+    """Six statements, whatever there is."""
+    depth = GaugeMetricFamily("countersign_queue_jobs", "Jobs of the queue.", labels=["queue", "state"])
+    age = GaugeMetricFamily(
+        "countersign_queue_oldest_job_age_seconds",
+        "How long the oldest job that could run has been waiting.",
+        labels=["queue"],
+    )
+    [(now,)] = _read("SELECT now()")
+    for queue in find_queues():
+        for state in _QUEUE_STATES:
+            depth.add_metric([queue.name, state], getattr(queue, state))
+        waits = (now - queue.oldest_at).total_seconds() if queue.oldest_at is not None else 0.0
+        age.add_metric([queue.name], max(0.0, waits))
+    yield from (depth, age)
+
+    [(workers, heartbeat_age)] = _read(_WORKERS)
+    yield _gauge("countersign_workers", "Workers that gave a sign of life in the last minute.", value=workers)
+    if heartbeat_age is not None:
+        yield _gauge(
+            "countersign_worker_heartbeat_age_seconds",
+            "Seconds since the last sign of life of any worker.",
+            value=max(0.0, heartbeat_age),
+        )
+    yield _by_label("countersign_signing_key_age_seconds", "Age of each signing key.", "algorithm", _read(_KEYS))
+    yield _by_label(
+        "countersign_housekeeping_last_success_timestamp_seconds",
+        "When each chore of housekeeping last ended well.",
+        "task",
+        _read(_CHORES, list(CHORES)),
+    )
+    [(waiting, failing, paused)] = _read(_WEBHOOKS)
+    yield _gauge("countersign_webhook_notifications_waiting", "Notifications to be delivered.", value=waiting)
+    yield _by_label(
+        "countersign_webhook_endpoints",
+        "Webhooks that fail, and those that are paused.",
+        "state",
+        [("failing", failing), ("paused", paused)],
+    )
+    yield _by_label("countersign_database_connections", "Connections to it.", "state", _read(_CONNECTIONS))
+    [(most,)] = _read(_MOST_CONNECTIONS)
+    yield _gauge("countersign_database_max_connections", "Connections that the server takes.", value=most)
+
+
+def _gauge(name: str, documentation: str, *, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, documentation, value=value)
+
+
+def _by_label(name: str, documentation: str, label: str, rows: Iterable[tuple[str, float]]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, documentation, labels=[label])
+    for value, number in rows:
+        family.add_metric([value], number)
+    return family
+
+
+def _read(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall()
