@@ -46,6 +46,11 @@ class Section:
     variables: tuple[Variable, ...]
 
 
+def _rate(name: str, default: str, meaning: str, example: str) -> Variable:
+    """Declare a limit: so many in a span of time, "600/m", "10/15m", "20/h", "5/d"; 0 for no limit."""
+    return Variable(f"RATE_LIMIT_{name}", "text", meaning, default=default, example=example)
+
+
 SECTIONS: tuple[Section, ...] = (
     Section(
         "What has to be set",
@@ -177,6 +182,14 @@ SECTIONS: tuple[Section, ...] = (
                 least=1,
             ),
             Variable(
+                "DATABASE_STATEMENT_SECONDS",
+                "whole number",
+                "What one statement of a web request may take, and how long its transaction may do nothing; 0: for"
+                " ever. Not sent to a pooler (`DATABASE_PREPARE=0`), which has a `query_timeout` of its own.",
+                default=30,
+                example="10",
+            ),
+            Variable(
                 "DATABASE_PREPARE",
                 "switch",
                 "Plan repeated statements once per connection. Set 0 behind a pooler that hands a connection to another"
@@ -197,51 +210,6 @@ SECTIONS: tuple[Section, ...] = (
                 default_shown="1; in demo mode: 0",
                 example="1",
             ),
-        ),
-    ),
-    Section(
-        "Backups",
-        (
-            Variable(
-                "BACKUP_RECIPIENTS",
-                "list",
-                "Who may open the archives of `manage.py backup`: public keys of `age`. The secret keys stay elsewhere.",
-                default=[],
-                example="age1…",
-            ),
-            Variable(
-                "BACKUP_PASSPHRASE",
-                "text",
-                "In place of public keys: a passphrase that archives are encrypted with, and opened by"
-                " `manage.py restore`.",
-                default="",
-                example="(eight random words)",
-                is_secret=True,
-            ),
-            Variable(
-                "BACKUP_IDENTITY",
-                "text",
-                "For `manage.py restore` only: the secret key of `age` that opens an archive.",
-                default="",
-                example="AGE-SECRET-KEY-1…",
-                is_secret=True,
-            ),
-        ),
-    ),
-    Section(
-        "What is kept, and for how long",
-        (
-            Variable(
-                "ACTIVITY_FLUSH_SECONDS",
-                "number",
-                "Seconds until what applications did is counted in the database; 0: only when the process ends.",
-                default=2.0,
-                example="5",
-            ),
-            Variable(
-                "AUDIT_RETENTION_DAYS",
-                "whole number",
-                "Days that events of the audit trail are kept; 0: for ever.",
             Variable(
                 "CACHE_URL",
                 "URL",
@@ -270,12 +238,12 @@ SECTIONS: tuple[Section, ...] = (
                 "Wrong codes of a second factor; browsers are told apart as for passwords.",
                 "5/15m",
             ),
-            _rate("SIGNUP", "20/m", "Sign-ups from one address.", "100/m"),
+            _rate("SIGNUP", "60/m", "Sign-ups from one address.", "20/m"),
             _rate(
                 "PASSWORD_RESET",
-                "20/m",
+                "60/m",
                 "Requests of a mail for a forgotten password, and uses of one, from one address.",
-                "100/m",
+                "20/m",
             ),
             _rate("ACCOUNT", "30/m", "Changes that one user makes to their account.", "60/m"),
             _rate(
@@ -374,6 +342,51 @@ SECTIONS: tuple[Section, ...] = (
             Variable(
                 "OTEL_SERVICE_NAME", "text", "Our name in traces.", default="countersign", example="countersign-eu"
             ),
+        ),
+    ),
+    Section(
+        "Backups",
+        (
+            Variable(
+                "BACKUP_RECIPIENTS",
+                "list",
+                "Who may open the archives of `manage.py backup`: public keys of `age`. The secret keys stay elsewhere.",
+                default=[],
+                example="age1…",
+            ),
+            Variable(
+                "BACKUP_PASSPHRASE",
+                "text",
+                "In place of public keys: a passphrase that archives are encrypted with, and opened by"
+                " `manage.py restore`.",
+                default="",
+                example="(eight random words)",
+                is_secret=True,
+            ),
+            Variable(
+                "BACKUP_IDENTITY",
+                "text",
+                "For `manage.py restore` only: the secret key of `age` that opens an archive.",
+                default="",
+                example="AGE-SECRET-KEY-1…",
+                is_secret=True,
+            ),
+        ),
+    ),
+    Section(
+        "What is kept, and for how long",
+        (
+            Variable(
+                "ACTIVITY_FLUSH_SECONDS",
+                "number",
+                "Seconds until what applications did is counted in the database; 0: only when the process ends.",
+                default=2.0,
+                example="5",
+            ),
+            Variable(
+                "AUDIT_RETENTION_DAYS",
+                "whole number",
+                "Days that events of the audit trail are kept; 0: for ever.",
                 default=730,
                 example="365",
             ),

@@ -1,1 +1,1 @@
-"""Owns how often something may be tried: counting over a cache that all processes share, and the answer 429."""
+"""Owns how often something may be tried: counting that all processes share, and the answer 429."""

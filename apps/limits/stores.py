@@ -1,0 +1,160 @@
+"""Where is counted: in Valkey if there is one, else in PostgreSQL. Both add to all keys of a request at once."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Protocol
+from uuid import UUID
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import connection as database
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a request waits for Valkey at most, once to connect and once for the answer.
+VALKEY_TIMEOUT = 0.25
+#: Seconds for which a Valkey that did not answer is left alone.
+VALKEY_REST = 5.0
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One count: a key in a numbered span of time that ends at an instant (seconds since 1970)."""
+
+    key: UUID
+    span: int
+    ends_at: float
+
+
+class Store(Protocol):
+    """Counts for all processes. Adding is atomic: of parallel calls each gets a count of its own."""
+
+    def add(self, slots: Sequence[Slot]) -> list[int] | None:
+        """Add one to each slot and return the counts, in the same order; None if nothing can be counted now."""
+        ...
+
+    def take_back(self, slots: Sequence[Slot]) -> None:
+        """Subtract one from each slot, as far as its span still lasts."""
+        ...
+
+
+# Clocks of two hosts may differ: whoever is behind counts in the span that the other has begun.
+_ADD = """
+INSERT INTO limits_count AS c (key, span, hits, ends_at)
+SELECT key, span, 1, ends_at FROM unnest(%s::uuid[], %s::bigint[], %s::timestamptz[]) AS slot (key, span, ends_at)
+ON CONFLICT (key) DO UPDATE SET
+    hits = CASE WHEN c.span >= excluded.span THEN c.hits + 1 ELSE 1 END,
+    ends_at = CASE WHEN c.span >= excluded.span THEN c.ends_at ELSE excluded.ends_at END,
+    span = GREATEST(c.span, excluded.span)
+RETURNING key, hits
+"""
+
+_TAKE_BACK = """
+UPDATE limits_count AS c SET hits = c.hits - 1
+FROM unnest(%s::uuid[], %s::bigint[]) AS slot (key, span)
+WHERE c.key = slot.key AND c.span = slot.span AND c.hits > 0
+"""
+
+
+class DatabaseStore:
+    """Counts in an unlogged table, by one statement, which is its own transaction: no request waits for another's."""
+
+    def add(self, slots: Sequence[Slot]) -> list[int] | None:
+        # In the order of the keys: two requests that share some lock them in the same order.
+        ordered = sorted(slots, key=lambda slot: slot.key)
+        ends = [datetime.fromtimestamp(slot.ends_at, UTC) for slot in ordered]
+        try:
+            with database.cursor() as cursor:
+                cursor.execute(_ADD, [[slot.key for slot in ordered], [slot.span for slot in ordered], ends])
+                hits = dict(cursor.fetchall())
+        except (OperationalError, InterfaceError):
+            # The database is away, and with it everything that the request is about.
+            raise
+        except DatabaseError as error:
+            if database.in_atomic_block:
+                raise
+            # No table yet, or a standby that is read-only: that must not stop a request that only reads.
+            log.warning("Limits are not counted: the database refuses it (%s).", type(error.__cause__).__name__)
+            return None
+        return [hits[slot.key] for slot in slots]
+
+    def take_back(self, slots: Sequence[Slot]) -> None:
+        with database.cursor() as cursor:
+            cursor.execute(_TAKE_BACK, [[slot.key for slot in slots], [slot.span for slot in slots]])
+
+
+class ValkeyStore:
+    """Counts in Valkey (or Redis), by one round trip. While it is away the database counts."""
+
+    def __init__(self, url: str) -> None:
+        self._client = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=VALKEY_TIMEOUT,
+            socket_timeout=VALKEY_TIMEOUT,
+            # One more try: the server may have been restarted since the connection was last used.
+            retry=Retry(NoBackoff(), 1),
+        )
+        self._away_until = 0.0
+        self._meanwhile = DatabaseStore()
+
+    def add(self, slots: Sequence[Slot]) -> list[int] | None:
+        if time.monotonic() < self._away_until:
+            return self._meanwhile.add(slots)
+        pipeline = self._client.pipeline(transaction=False)
+        for slot in slots:
+            name = _name(slot)
+            pipeline.incr(name)
+            # Beyond the span's end, for hosts whose clock is behind.
+            pipeline.expireat(name, int(slot.ends_at) + 60)
+        try:
+            answers = pipeline.execute()
+        except redis.RedisError as error:
+            self._leave_alone(error)
+            return self._meanwhile.add(slots)
+        if self._away_until:
+            self._away_until = 0.0
+            log.warning("Valkey counts for the limits again.")
+        return [int(hits) for hits in answers[::2]]
+
+    def take_back(self, slots: Sequence[Slot]) -> None:
+        if time.monotonic() < self._away_until:
+            self._meanwhile.take_back(slots)
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        for slot in slots:
+            name = _name(slot)
+            pipeline.decr(name)
+            pipeline.expireat(name, int(slot.ends_at) + 60)
+        try:
+            pipeline.execute()
+        except redis.RedisError as error:
+            self._leave_alone(error)
+
+    def _leave_alone(self, error: redis.RedisError) -> None:
+        self._away_until = time.monotonic() + VALKEY_REST
+        # The error's class only: its words may quote the address, and with it a password.
+        log.warning("Valkey is away (%s): the database counts for the limits meanwhile.", type(error).__name__)
+
+
+def _name(slot: Slot) -> str:
+    return f"countersign:limit:{slot.key}:{slot.span}"
+
+
+@lru_cache(maxsize=4)
+def _valkey(url: str) -> ValkeyStore:
+    return ValkeyStore(url)
+
+
+_DATABASE = DatabaseStore()
+
+
+def current_store() -> Store:
+    """Return where this deployment counts."""
+    return _valkey(settings.CACHE_URL) if settings.CACHE_URL else _DATABASE
