@@ -34,6 +34,9 @@ from apps.tokens.views import (
     TokenView,
 )
 
+# Also what is answered while the database is away.
+handler500 = "apps.operations.unavailable.server_error"
+
 urlpatterns = [
     path("", HomeView.as_view(), name="home"),
     # receipts
