@@ -36,6 +36,8 @@ _SENTENCES: dict[str, Promise] = {
     "audit:pruned": gettext_lazy("Deleted old events of this trail"),
     "audit:anonymised": gettext_lazy("Made events of a closed account anonymous"),
     "audit:exported": gettext_lazy("Exported this trail"),
+    "backup:made": gettext_lazy("Backed everything up"),
+    "backup:restored": gettext_lazy("Restored everything from a backup"),
     "application:registered": gettext_lazy("Registered an application"),
     "application:submitted": gettext_lazy("Sent a version for review"),
     "application:withdrawn": gettext_lazy("Took a version back from review"),
