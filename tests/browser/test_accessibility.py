@@ -79,6 +79,26 @@ def test_pages_for_everyone(phone, assert_accessible, organisation, path):
     assert_accessible(phone)
 
 
+def test_page_that_turns_dark_while_it_is_open_can_be_read_at_once(page, log_in, organisation):
+    """In the evening, by itself, for whoever has not asked for less motion: no colour is on its way to another."""
+    page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    page.goto("/account/login/")
+    log_in()
+    page.wait_for_url("**/")
+    colours = """() => [...document.querySelectorAll("header, header *, nav, nav *, main *")].map((element) => {
+        const { color, backgroundColor, borderTopColor } = getComputedStyle(element);
+        return [color, backgroundColor, borderTopColor].join(" ");
+    })"""
+
+    light = page.evaluate(colours)
+    page.emulate_media(color_scheme="dark")
+    at_once = page.evaluate(colours)
+    page.wait_for_timeout(500)
+
+    assert light != at_once
+    assert at_once == page.evaluate(colours)
+
+
 def test_pages_for_members(phone, assert_accessible, log_in, organisation):
     phone.goto("/account/login/")
     log_in()
