@@ -19,6 +19,8 @@ from procrastinate.contrib.django.utils import connector_params
 from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
 
+from apps.operations.probe import SIGN_OF_LIFE, SIGN_SECONDS
+
 logger = logging.getLogger(__name__)
 
 ALL_QUEUES_AT_ONCE = 4
@@ -44,6 +46,7 @@ async def _work_until_stopped(worker_app: App) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _ask_to_stop, loop, stop)
+    sign_of_life = asyncio.create_task(_show_sign_of_life())
     while not stop.is_set():
         try:
             await _until(stop, _work(worker_app))
@@ -53,6 +56,15 @@ async def _work_until_stopped(worker_app: App) -> None:
         if not stop.is_set():
             logger.warning("The worker has stopped by itself; it begins again in %s seconds.", RETRY_SECONDS)
             await _until(stop, asyncio.sleep(RETRY_SECONDS))
+    sign_of_life.cancel()
+
+
+async def _show_sign_of_life() -> None:
+    """Tell the health check that this loop turns, also while the database is away: a restart would not help then."""
+    with contextlib.suppress(PermissionError):  # somebody else's file of that name: the health check will say so
+        while True:
+            SIGN_OF_LIFE.touch()
+            await asyncio.sleep(SIGN_SECONDS)
 
 
 def _ask_to_stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
