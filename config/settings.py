@@ -350,7 +350,7 @@ LOGGING = {
         "oauthlib": {"level": "INFO", "propagate": True},
         # So do these libraries' of the addresses and the bodies that they send.
         "urllib3": {"level": "WARNING"},
-        "opentelemetry": {"level": "WARNING"},
+        "opentelemetry": {"level": "ERROR"},
         # The web server's own; it sets up its logging before us.
         "_granian": {"handlers": ["console"], "propagate": False},
     },

@@ -119,7 +119,7 @@ def record(
     with database.cursor() as cursor:
         cursor.execute(_WRITE, values)
         event_id, happened_at = cursor.fetchone()
-    transaction.on_commit(partial(_log, event_id, happened_at, values))
+    transaction.on_commit(partial(_log, event_id, happened_at, values, current_request_id()))
 
 
 def _person(user: Row | uuid.UUID | None, address: str | None = None, user_agent: str = "") -> _Person:
@@ -130,9 +130,9 @@ def _person(user: Row | uuid.UUID | None, address: str | None = None, user_agent
     return _Person(user.pk, str(user)[:_MAX_NAME], address, user_agent)
 
 
-def _log(event_id: int, happened_at: datetime, values: dict[str, Any]) -> None:
+def _log(event_id: int, happened_at: datetime, values: dict[str, Any], request_id: str) -> None:
     line = {"event": event_id, "at": happened_at.isoformat(), "tag": values["tag"]}
-    if request_id := current_request_id():
+    if request_id:
         line["request_id"] = request_id
     ids = {"user": "actor_id", "about": "about_id"}
     ids |= {name: name for name in ("application", "organisation", "connection")}
