@@ -6,7 +6,9 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 
 import httpx
 from django.utils import timezone
@@ -19,6 +21,9 @@ from apps.webhooks.transport import AddressNotFoundError, AddressRefusedError, C
 TIMEOUT = 10.0
 #: Bytes of the answer that are read; the team sees them.
 RESPONSE_START_LENGTH = 1024
+#: With these, Retry-After says how long to wait (RFC 6585 section 4, RFC 9110 section 15.6.4); at most so long.
+_OVERLOADED = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+LONGEST_REST = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,18 @@ class Result:
     #: Empty: it succeeded.
     failure: str
     response_start: str
+    #: The receiver asked to be left alone until then.
+    rest_until: datetime | None = None
+
+    @property
+    def is_gone(self) -> bool:
+        """Say whether the receiver wants to be sent nothing any more (Standard Webhooks)."""
+        return self.status == HTTPStatus.GONE
+
+    @property
+    def ends_turn(self) -> bool:
+        """Say whether nothing else is to be sent there now."""
+        return self.is_gone or self.rest_until is not None
 
 
 def open_client() -> httpx.AsyncClient:
@@ -65,11 +82,13 @@ async def send(client: httpx.AsyncClient, destination: Destination, message: Mes
     status: int | None = None
     received = bytearray()
     failure = ""
+    rest_until: datetime | None = None
     try:
         async with asyncio.timeout(TIMEOUT):
             request = _build_request(client, destination, message, started_at)
             response = await client.send(request, stream=True)
             status = response.status_code
+            rest_until = _rest_of(status, response.headers.get("Retry-After", ""))
             try:
                 async for chunk in response.aiter_raw():
                     received += chunk[: RESPONSE_START_LENGTH - len(received)]
@@ -94,7 +113,27 @@ async def send(client: httpx.AsyncClient, destination: Destination, message: Mes
         failure=failure,
         # The database has no NUL in its texts.
         response_start=received.decode("utf-8", "replace").replace("\x00", "\ufffd"),
+        rest_until=rest_until,
     )
+
+
+def _rest_of(status: int, retry_after: str) -> datetime | None:
+    """Return until when an overloaded receiver wants to rest: in seconds, or a date (RFC 9110 section 10.2.3)."""
+    if status not in _OVERLOADED:
+        return None
+    now, text = timezone.now(), retry_after.strip()
+    try:
+        if text.isascii() and text.isdecimal():
+            # More digits than a day has seconds are more than the longest rest, and may be more than a number is.
+            seconds = int(text) if len(text) < 9 else LONGEST_REST.total_seconds()
+            wanted = now + timedelta(seconds=seconds)
+        else:
+            wanted = parsedate_to_datetime(text)
+            # "-0000": an instant in UTC of an unknown place.
+            wanted = wanted if wanted.tzinfo else wanted.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    return min(wanted, now + LONGEST_REST) if wanted > now else None
 
 
 def _build_request(

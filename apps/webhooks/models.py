@@ -13,6 +13,8 @@ class PauseReason(models.TextChoices):
 
     TEAM = "team", _("Paused by the team")
     FAILING = "failing", _("Paused because it failed for days")
+    #: It asked not to be sent anything any more.
+    GONE = "gone", _("Paused because the receiver answered 410 Gone")
 
 
 class Endpoint(models.Model):
@@ -31,6 +33,8 @@ class Endpoint(models.Model):
     failing_since = models.DateTimeField(_("failing since"), null=True, blank=True)
     paused_at = models.DateTimeField(_("paused"), null=True, blank=True)
     pause_reason = models.CharField(_("why it is paused"), max_length=16, choices=PauseReason.choices, blank=True)
+    #: The receiver has asked to be left alone until then.
+    rests_until = models.DateTimeField(_("rests until"), null=True, blank=True)
     delivering_until = models.DateTimeField(null=True, blank=True)
     delivering_by = models.BigIntegerField(null=True, blank=True)
     #: A job for a later try is queued for this moment.
@@ -46,6 +50,10 @@ class Endpoint(models.Model):
     @property
     def is_paused(self) -> bool:
         return self.paused_at is not None
+
+    @property
+    def is_resting(self) -> bool:
+        return self.rests_until is not None and self.rests_until > timezone.now()
 
 
 class KeyKind(models.TextChoices):
@@ -88,6 +96,9 @@ class EndpointKey(models.Model):
                 condition=models.Q(ends_at__isnull=True),
                 name="one_newest_key_of_each_kind",
             )
+        ]
+        indexes = [
+            models.Index(fields=["ends_at"], condition=models.Q(ends_at__isnull=False), name="webhook_keys_by_end")
         ]
 
     def __str__(self) -> str:

@@ -48,6 +48,8 @@ TURN_SIZE = 50
 PARALLEL = 5
 #: A turn is over long before; if its worker was killed, another job may have it then.
 LEASE = timedelta(seconds=60)
+#: An endpoint that is failing looks again after so many seconds when as many of its kind as may are at it.
+PUT_OFF = timedelta(seconds=5)
 #: What is overdue by so much has lost its job.
 FORGOTTEN_AFTER = timedelta(seconds=60)
 
@@ -60,6 +62,8 @@ class Turn:
     messages: list[Message]
     parallel: int
     wake_at: datetime | None
+    #: The endpoint has been failing, so this will probably take the whole of its time.
+    is_failing: bool = False
 
 
 def _nothing(*, wake_at: datetime | None = None) -> Turn:
@@ -67,24 +71,31 @@ def _nothing(*, wake_at: datetime | None = None) -> Turn:
 
 
 @transaction.atomic
-def start_turn(*, endpoint_id: uuid.UUID, job_id: int | None) -> Turn:
-    """Take the endpoint's turn, if something is due and no other job has it. Whoever got messages has to `end_turn`."""
+def start_turn(*, endpoint_id: uuid.UUID, job_id: int | None, may_be_failing: bool = True) -> Turn:
+    """Take the endpoint's turn, if something is due and no other job has it. Whoever got messages has to `end_turn`.
+
+    Unless `may_be_failing`, an endpoint that is failing is put off.
+    """
     now = timezone.now()
     endpoint = _lock(endpoint_id)
     if endpoint is None or _is_others_turn(endpoint, job_id, now):
         # The other looks again at the end of its turn, with the endpoint locked: it sees what we have been told of.
         return _nothing()
     _cancel_obsolete(endpoint)
-    due = list(_deliverable(endpoint).filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")[:TURN_SIZE])
+    due = _deliverable(endpoint, now).filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")[:TURN_SIZE]
     if not due:
         return _nothing(wake_at=_next_wake(endpoint, now))
+    is_failing = endpoint.failing_since is not None
+    if is_failing and not may_be_failing:
+        return _nothing(wake_at=_plan_wake(endpoint, now + PUT_OFF, now))
     endpoint.delivering_until, endpoint.delivering_by = now + LEASE, job_id
     endpoint.save(update_fields=["delivering_until", "delivering_by"])
     return Turn(
         destination=_destination(endpoint, now),
         messages=[Message(notification.pk, notification.body) for notification in due],
-        parallel=PARALLEL if endpoint.failing_since is None else 1,
+        parallel=1 if is_failing else PARALLEL,
         wake_at=None,
+        is_failing=is_failing,
     )
 
 
@@ -118,7 +129,7 @@ def record_attempt(*, notification_id: uuid.UUID, endpoint_id: uuid.UUID, result
     if not result.failure:
         notification.state, notification.next_attempt_at = State.DELIVERED, None
     elif notification.state == State.QUEUED:
-        _plan_next(notification)
+        _plan_next(notification, result)
     notification.save(update_fields=["tries", "state", "next_attempt_at"])
     if endpoint is not None:
         _note_health(endpoint, notification, result)
@@ -132,7 +143,8 @@ def forgotten_endpoints() -> list[uuid.UUID]:
     )
     free = Q(delivering_until__isnull=True) | Q(delivering_until__lt=now)
     tests = overdue.filter(notification_type=NotificationType.TEST)
-    wanted = Q(Exists(overdue), paused_at__isnull=True) | Q(Exists(tests))
+    is_rested = Q(rests_until__isnull=True) | Q(rests_until__lt=now)
+    wanted = Q(is_rested, Exists(overdue), paused_at__isnull=True) | Q(Exists(tests))
     return list(Endpoint.objects.filter(free, wanted).values_list("pk", flat=True))
 
 
@@ -159,10 +171,11 @@ def _is_others_turn(endpoint: Endpoint, job_id: int | None, now: datetime) -> bo
     return endpoint.delivering_by is None or endpoint.delivering_by != job_id
 
 
-def _deliverable(endpoint: Endpoint) -> QuerySet[Notification]:
-    """Return what may be sent: while the endpoint is paused, tests only; the rest waits."""
+def _deliverable(endpoint: Endpoint, now: datetime) -> QuerySet[Notification]:
+    """Return what may be sent: while the endpoint is paused, or rests, tests only; the rest waits."""
     queued = Notification.objects.filter(endpoint=endpoint, state=State.QUEUED)
-    return queued.filter(notification_type=NotificationType.TEST) if endpoint.is_paused else queued
+    may_send_all = not endpoint.is_paused and (endpoint.rests_until is None or endpoint.rests_until <= now)
+    return queued if may_send_all else queued.filter(notification_type=NotificationType.TEST)
 
 
 def _cancel_obsolete(endpoint: Endpoint) -> None:
@@ -188,29 +201,41 @@ def _destination(endpoint: Endpoint, now: datetime) -> Destination:
 
 def _next_wake(endpoint: Endpoint, now: datetime) -> datetime | None:
     """Return when a job has to be queued for, unless one is already."""
-    times = _deliverable(endpoint).order_by("next_attempt_at").values_list("next_attempt_at", flat=True)
-    soonest = times.first()
+    soonest = _soonest(_deliverable(endpoint, now))
+    if endpoint.rests_until is not None and endpoint.rests_until > now and not endpoint.is_paused:
+        others = _soonest(Notification.objects.filter(endpoint=endpoint, state=State.QUEUED))
+        rested = max(others, endpoint.rests_until) if others is not None else None
+        soonest = min(filter(None, [soonest, rested]), default=None)
     if soonest is None:
         return None
-    if soonest <= now:
-        return now
-    if endpoint.wakes_at is not None and now < endpoint.wakes_at <= soonest:
+    return now if soonest <= now else _plan_wake(endpoint, soonest, now)
+
+
+def _soonest(notifications: QuerySet[Notification]) -> datetime | None:
+    times = notifications.order_by("next_attempt_at").values_list("next_attempt_at", flat=True)
+    return times.first()
+
+
+def _plan_wake(endpoint: Endpoint, at: datetime, now: datetime) -> datetime | None:
+    """Return `at`, unless a job is queued for before that already."""
+    if endpoint.wakes_at is not None and now < endpoint.wakes_at <= at:
         return None
-    endpoint.wakes_at = soonest
+    endpoint.wakes_at = at
     endpoint.save(update_fields=["wakes_at"])
-    return soonest
+    return at
 
 
-def _plan_next(notification: Notification) -> None:
+def _plan_next(notification: Notification, result: Result) -> None:
     delay = None if notification.is_test else retry_delay(notification.tries)
     if delay is None:
         notification.state, notification.next_attempt_at = State.FAILED, None
     else:
-        notification.next_attempt_at = timezone.now() + delay
+        planned = timezone.now() + delay
+        notification.next_attempt_at = max(planned, result.rest_until) if result.rest_until else planned
 
 
 def _note_health(endpoint: Endpoint, notification: Notification, result: Result) -> None:
-    """Keep since when the endpoint has been failing; after `FAILING_LIFETIME` pause it and tell its team."""
+    """Keep since when the endpoint has been failing; pause it after `FAILING_LIFETIME`, or when it says it is gone."""
     if not result.failure:
         if endpoint.failing_since is not None:
             endpoint.failing_since = None
@@ -218,17 +243,27 @@ def _note_health(endpoint: Endpoint, notification: Notification, result: Result)
         return
     if notification.is_test:  # somebody is looking, and sees it
         return
+    if result.started_at < endpoint.changed_at:  # that was another server
+        return
     if endpoint.failing_since is None:
         endpoint.failing_since = result.started_at
         endpoint.save(update_fields=["failing_since"])
-    elif not endpoint.is_paused and result.started_at - endpoint.failing_since >= FAILING_LIFETIME:
-        endpoint.paused_at, endpoint.pause_reason = timezone.now(), PauseReason.FAILING
-        endpoint.save(update_fields=["paused_at", "pause_reason"])
-        note(endpoint.application, HistoryKind.WEBHOOK_CHANGED, actor=None, paused=True)
-        _tell_team(endpoint)
+    if result.rest_until is not None:
+        endpoint.rests_until = max(result.rest_until, endpoint.rests_until or result.rest_until)
+        endpoint.save(update_fields=["rests_until"])
+    if endpoint.is_paused:
+        return
+    if result.is_gone:
+        _pause(endpoint, PauseReason.GONE)
+    elif result.started_at - endpoint.failing_since >= FAILING_LIFETIME:
+        _pause(endpoint, PauseReason.FAILING)
 
 
-def _tell_team(endpoint: Endpoint) -> None:
+def _pause(endpoint: Endpoint, reason: PauseReason) -> None:
+    """Deliver nothing there until somebody of the team resumes, and tell them."""
+    endpoint.paused_at, endpoint.pause_reason = timezone.now(), reason
+    endpoint.save(update_fields=["paused_at", "pause_reason"])
+    note(endpoint.application, HistoryKind.WEBHOOK_CHANGED, actor=None, paused=True)
     application = endpoint.application
     team = application.team.filter(user__is_active=True, role__in=[Role.OWNER, Role.DEVELOPER])
     queue_mail(
@@ -239,6 +274,7 @@ def _tell_team(endpoint: Endpoint) -> None:
             "name": Truncator(" ".join(application.name.split())).chars(60),
             "url": endpoint.url,
             "failing_since": endpoint.failing_since,
+            "is_gone": reason == PauseReason.GONE,
             "address": site_address(application.organisation, reverse("developer:webhook", args=[application.pk])),
         },
     )

@@ -37,6 +37,8 @@ DEFAULT_OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=7)
 #: Of a test message: there is no connection.
 NO_CONNECTION = uuid.UUID(int=0)
+#: One test message of an application in so long: a button is not a way to send a stranger's server a flood.
+TEST_INTERVAL = timedelta(minutes=1)
 
 
 @transaction.atomic
@@ -51,7 +53,8 @@ def set_endpoint(*, application: Application, actor: User | None, url: str) -> d
     if endpoint is None or not endpoint.url:
         endpoint = endpoint or Endpoint(application=application)
         endpoint.url, endpoint.changed_at = url, timezone.now()
-        endpoint.failing_since, endpoint.paused_at, endpoint.pause_reason = None, None, ""
+        endpoint.failing_since = endpoint.rests_until = endpoint.paused_at = None
+        endpoint.pause_reason = ""
         endpoint.save()
         values = {kind: keys.new_value(kind) for kind in KeyKind}
         EndpointKey.objects.bulk_create(
@@ -60,8 +63,9 @@ def set_endpoint(*, application: Application, actor: User | None, url: str) -> d
         note(application, HistoryKind.WEBHOOK_CHANGED, actor=actor, url=url)
         return values
     if endpoint.url != url:
-        endpoint.url, endpoint.changed_at, endpoint.failing_since = url, timezone.now(), None
-        endpoint.save(update_fields=["url", "changed_at", "failing_since"])
+        endpoint.url, endpoint.changed_at = url, timezone.now()
+        endpoint.failing_since = endpoint.rests_until = None
+        endpoint.save(update_fields=["url", "changed_at", "failing_since", "rests_until"])
         note(application, HistoryKind.WEBHOOK_CHANGED, actor=actor, url=url)
     return {}
 
@@ -161,8 +165,9 @@ def resume(*, application: Application, actor: User | None) -> bool:
     endpoint = _get_endpoint(application)
     if not endpoint.is_paused:
         return False
-    endpoint.paused_at, endpoint.pause_reason, endpoint.failing_since = None, "", None
-    endpoint.save(update_fields=["paused_at", "pause_reason", "failing_since"])
+    endpoint.paused_at, endpoint.pause_reason = None, ""
+    endpoint.failing_since = endpoint.rests_until = None
+    endpoint.save(update_fields=["paused_at", "pause_reason", "failing_since", "rests_until"])
     _queued(endpoint).update(tries=0, next_attempt_at=timezone.now())
     note(application, HistoryKind.WEBHOOK_CHANGED, actor=actor, paused=False)
     wake_endpoints([endpoint.pk])
@@ -197,10 +202,12 @@ def queue_revoke(*, connection: Connection) -> Notification | None:
 
 @transaction.atomic
 def send_test(*, application: Application) -> Notification:
-    """Queue a message that tells nothing; it is tried once, even while the endpoint is paused. Raises RefusedError."""
+    """Queue a message that tells nothing; it is tried once, even while the endpoint is paused.
+
+    Raises RefusedError, also when there was one within `TEST_INTERVAL`.
+    """
     endpoint = _get_endpoint(application)
-    if _queued(endpoint).filter(notification_type=NotificationType.TEST).exists():
-        raise RefusedError(_("A test message is on its way already. Load this page again in a moment."))
+    _check_pace_of_tests(endpoint)
     notification = Notification.objects.create(
         application=application,
         endpoint=endpoint,
@@ -218,6 +225,8 @@ def redeliver(*, application: Application, notification_id: uuid.UUID) -> Notifi
     notification = Notification.objects.select_for_update().filter(pk=notification_id, application=application).first()
     if notification is None:
         raise RefusedError(_("This notification is not kept any more."))
+    if notification.is_test:
+        _check_pace_of_tests(endpoint)
     if endpoint.is_paused and not notification.is_test:
         raise RefusedError(_("Deliveries are paused. Resume them first: what waits is then sent."))
     if notification.notification_type in {NotificationType.RECEIPT, NotificationType.TRANSACTION}:
@@ -246,6 +255,16 @@ def wake_endpoints(endpoint_ids: Iterable[uuid.UUID]) -> None:
     """Queue a look at each endpoint, in the caller's transaction."""
     jobs: list[JSONDict] = [{"endpoint_id": str(endpoint_id)} for endpoint_id in endpoint_ids]
     queue_jobs(deliver, *jobs)
+
+
+def _check_pace_of_tests(endpoint: Endpoint) -> None:
+    """Raise RefusedError if a test message is under way, or was within `TEST_INTERVAL`; the endpoint is locked."""
+    tests = Notification.objects.filter(application=endpoint.application_id, notification_type=NotificationType.TEST)
+    if tests.filter(state=State.QUEUED).exists():
+        raise RefusedError(_("A test message is on its way already. Load this page again in a moment."))
+    since = timezone.now() - TEST_INTERVAL
+    if tests.filter(created_at__gt=since).exists() or tests.filter(attempts__started_at__gt=since).exists():
+        raise RefusedError(_("One test message a minute can be sent. Wait a moment, then press the button again."))
 
 
 def _queued(endpoint: Endpoint) -> QuerySet[Notification]:

@@ -1,6 +1,7 @@
 """What the background worker does for this app: deliver, look after what was forgotten, delete what is old."""
 
 import asyncio
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
@@ -22,6 +22,7 @@ from apps.telemetry import metrics, tracing
 from apps.webhooks import outbox
 from apps.webhooks.delivery import Message, open_client, send
 from apps.webhooks.models import EndpointKey, Notification
+from apps.webhooks.old_notifications import OldNotifications
 
 T = TypeVar("T")
 
@@ -30,9 +31,10 @@ QUEUE = "webhooks"
 TURN_SECONDS = 5.0
 #: The delivery log is kept so long, and with it the senders' own keys.
 NOTIFICATION_LIFETIME = timedelta(days=30)
-#: Rows deleted in one statement, so that none holds its locks for long.
-BATCH_SIZE = 5_000
 
+#: Endpoints that are failing take no more of this process's places, so that they hold up none that is well.
+FAILING_PLACES = 10
+_failing_places = threading.BoundedSemaphore(FAILING_PLACES)
 #: For the steps in the database, so that nothing that blocks elsewhere in this process holds up a delivery.
 _DATABASE_THREADS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="webhook-database")
 
@@ -43,11 +45,22 @@ _DATABASE_THREADS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="webhoo
 async def deliver(context: JobContext, *, endpoint_id: str) -> None:
     """Deliver what is due at one endpoint, for a turn of at most `TURN_SECONDS` and the last receiver's time."""
     endpoint = uuid.UUID(endpoint_id)
-    turn = await _in_database(outbox.start_turn, endpoint_id=endpoint, job_id=context.job.id)
-    wake_at = turn.wake_at
-    if turn.destination is not None:
-        await _deliver_turn(endpoint, turn)
-        wake_at = await _in_database(outbox.end_turn, endpoint_id=endpoint)
+    # Whether it is failing is known only when its turn begins: until then a place is held just in case.
+    has_place = _failing_places.acquire(blocking=False)
+    try:
+        turn = await _in_database(
+            outbox.start_turn, endpoint_id=endpoint, job_id=context.job.id, may_be_failing=has_place
+        )
+        if has_place and not turn.is_failing:
+            _failing_places.release()
+            has_place = False
+        wake_at = turn.wake_at
+        if turn.destination is not None:
+            await _deliver_turn(endpoint, turn)
+            wake_at = await _in_database(outbox.end_turn, endpoint_id=endpoint)
+    finally:
+        if has_place:
+            _failing_places.release()
     if wake_at is not None:
         await deliver.configure(schedule_at=wake_at).defer_async(endpoint_id=endpoint_id)
 
@@ -56,12 +69,14 @@ async def _deliver_turn(endpoint_id: uuid.UUID, turn: outbox.Turn) -> None:
     if turn.destination is None:
         return
     destination, last_start = turn.destination, time.monotonic() + TURN_SECONDS
+    is_over = False
     places = asyncio.Semaphore(turn.parallel)
     async with open_client() as client, asyncio.TaskGroup() as group:
 
         async def deliver_one(message: Message) -> None:
+            nonlocal is_over
             async with places:
-                if time.monotonic() > last_start:
+                if is_over or time.monotonic() > last_start:
                     return
                 with tracing.span("deliver webhook") as span:
                     result = await send(client, destination, message)
@@ -70,7 +85,8 @@ async def _deliver_turn(endpoint_id: uuid.UUID, turn: outbox.Turn) -> None:
                         span.set_attribute("countersign.outcome", outcome)
                 metrics.webhook_deliveries.labels(outcome).inc()
                 metrics.webhook_delivery_seconds.observe(result.duration_ms / 1000)
-                is_over = is_over or result.ends_turn
+                if result.ends_turn:
+                    is_over = True
                 await _in_database(
                     outbox.record_attempt,
                     notification_id=message.notification_id,
@@ -107,13 +123,8 @@ async def wake_forgotten_endpoints(context: JobContext, timestamp: int) -> None:
 
 @app.periodic(cron="53 * * * *")
 @app.task(queueing_lock="delete-old-notifications", pass_context=False)
-@noted(_("Webhook notifications, after 30 days"))
-def delete_old_notifications(timestamp: int) -> int:
-    """Delete notifications past their time with their attempts, and keys that ended; returns how many of the former."""
-    now: datetime = timezone.now()
-    EndpointKey.objects.filter(ends_at__lt=now).delete()
+@chore(_("Webhook notifications with their attempts, after 30 days; keys that have ended"))
+def delete_old_notifications(now: datetime) -> list[Dead]:
+    """Delete notifications past their time with their attempts, and keys that are not in use any more."""
     old = Notification.objects.filter(created_at__lt=now - NOTIFICATION_LIFETIME)
-    total = 0
-    while batch := list(old.values_list("pk", flat=True)[:BATCH_SIZE]):
-        total += Notification.objects.filter(pk__in=batch).delete()[1].get("webhooks.Notification", 0)
-    return total
+    return [DeadRows(EndpointKey.objects.filter(ends_at__lt=now)), OldNotifications(old)]

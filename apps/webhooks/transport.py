@@ -7,8 +7,9 @@ connection. TLS is spoken with the name all the same, and so is the Host header:
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
@@ -21,6 +22,10 @@ from apps.webhooks.addresses import may_connect_to
 #: A resolver that does not answer is waited for in a thread that cannot be interrupted, so there are many, and
 #: nothing else runs in them.
 _RESOLVERS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="webhook-resolver")
+#: What is being looked up. Whoever wants to know the same waits with the others, so that a name whose resolver hangs
+#: takes one thread, however many notifications wait for it.
+_lookups: dict[tuple[str, int], Future[Any]] = {}
+_lookups_lock = threading.Lock()
 
 
 class AddressNotFoundError(Exception):
@@ -33,14 +38,31 @@ class AddressRefusedError(Exception):
 
 async def resolve(host: str, port: int) -> list[IPv4Address | IPv6Address]:
     """Return the addresses of `host`, in the order in which to try them. Raises AddressNotFoundError."""
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.run_in_executor(_RESOLVERS, _get_addresses, host, port)
+        # Whoever loses patience must not take the answer from the others.
+        found = await asyncio.shield(asyncio.wrap_future(_look_up(host, port)))
     except (OSError, UnicodeError) as error:
         raise AddressNotFoundError from error
     # An IPv6 address may come with the name of an interface; only a link-local one means anything with it.
     addresses = [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
     return list(dict.fromkeys(addresses))
+
+
+def _look_up(host: str, port: int) -> "Future[Any]":
+    question = (host, port)
+    with _lookups_lock:
+        lookup = _lookups.get(question)
+        if lookup is not None:
+            return lookup
+        lookup = _lookups[question] = _RESOLVERS.submit(_get_addresses, host, port)
+    # Outside the lock: if it has ended already, this calls at once.
+    lookup.add_done_callback(lambda _lookup: _forget_lookup(question))
+    return lookup
+
+
+def _forget_lookup(question: tuple[str, int]) -> None:
+    with _lookups_lock:
+        _lookups.pop(question, None)
 
 
 def _get_addresses(host: str, port: int) -> Any:

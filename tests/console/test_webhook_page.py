@@ -1,6 +1,7 @@
 """The webhook's page: URL, keys shown once, pause, and the log of what was delivered."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.db import connection
@@ -16,6 +17,9 @@ from tests.console.test_dashboard_pages import address, text_of
 
 URL = "https://partner.example/hooks"
 EVIL = "<script>alert(1)</script>"
+
+#: Test messages are sent once a minute at most.
+AN_HOUR_AGO = timezone.now() - timedelta(hours=1)
 
 
 @pytest.fixture
@@ -46,11 +50,11 @@ def page(team_client, live):
 def log(live, count=1, **fields):
     for _ in range(count):
         notification = send_test(application=live)
-        notification.state = State.FAILED
+        notification.state, notification.created_at = State.FAILED, AN_HOUR_AGO
         notification.save()
         defaults = {"status": 500, "failure": Failure.STATUS, "response_start": EVIL}
         Attempt.objects.create(
-            notification=notification, started_at=timezone.now(), duration_ms=12, **{**defaults, **fields}
+            notification=notification, started_at=AN_HOUR_AGO, duration_ms=12, **{**defaults, **fields}
         )
 
 
@@ -114,6 +118,10 @@ def test_pause_resume_test_and_remove(team_client, live, endpoint, page):
     assert "on its way" in act("test")
     assert Notification.objects.count() == 1
     assert "on its way already" in text_of(team_client.post(address(live, "webhook/act"), {"action": "test"}))
+    Notification.objects.update(state=State.DELIVERED)
+    answer = team_client.post(address(live, "webhook/act"), {"action": "test"})
+    assert answer.status_code == 409
+    assert "One test message a minute can be sent. Wait a moment, then press the button again." in text_of(answer)
     assert "Removed" in act("remove")
     assert not EndpointKey.objects.exists()
     assert team_client.post(address(live, "webhook/act"), {"action": "pause"}).status_code == 409

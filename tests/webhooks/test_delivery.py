@@ -1,11 +1,13 @@
 """One try: what is sent, and what each kind of receiver comes to."""
 
 import datetime
+import email.utils
 import socket
 import ssl
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -13,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from django.utils import timezone
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from apps.webhooks import delivery, transport
@@ -41,14 +44,20 @@ def deliver(keys):
             api_key=keys[KeyKind.API_KEY],
             signing_secrets=tuple(secrets or [keys[KeyKind.SIGNING_SECRET]]),
         )
-
-        async def run():
-            async with open_client() as client:
-                return await send(client, destination, message or Message(uuid.uuid4(), BODY))
-
-        return in_another_thread(lambda: async_to_sync(run)())
+        return in_another_thread(lambda: try_once(url, destination=destination, message=message))
 
     return call
+
+
+def try_once(url, *, destination=None, message=None):
+    """Try in this thread, which has no event loop."""
+    destination = destination or Destination(url=url, api_key="k", signing_secrets=(new_value(KeyKind.SIGNING_SECRET),))
+
+    async def run():
+        async with open_client() as client:
+            return await send(client, destination, message or Message(uuid.uuid4(), BODY))
+
+    return async_to_sync(run)()
 
 
 @pytest.fixture
@@ -129,6 +138,42 @@ def test_other_status_fails(deliver, receive, status):
     result = deliver(receive(respond(status, b"no")).url)
 
     assert (result.status, result.failure, result.response_start) == (status, Failure.STATUS, "no")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("as_date", [False, True])
+def test_receiver_says_how_long_it_wants_to_rest(deliver, receive, status, as_date):
+    at = timezone.now() + datetime.timedelta(seconds=120)
+    header = email.utils.format_datetime(at, usegmt=True) if as_date else "120"
+    result = deliver(receive(respond(status, b"", Retry_After=header)).url)
+
+    assert abs(result.rest_until - at) < datetime.timedelta(seconds=10)
+    assert result.ends_turn
+
+
+@pytest.mark.parametrize("header", ["999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_rest_is_an_hour_at_most(deliver, receive, header):
+    result = deliver(receive(respond(503, b"", Retry_After=header)).url)
+
+    wait = result.rest_until - timezone.now()
+    assert datetime.timedelta(minutes=59) < wait <= datetime.timedelta(hours=1)
+
+
+@pytest.mark.parametrize("header", ["0", "-5", "soon", "1.5", "٣", "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 99 Dec 1999"])
+def test_rest_that_is_none_is_ignored(deliver, receive, header):
+    receiver = receive(
+        lambda connection: connection.sendall(
+            f"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: {header}\r\n\r\n".encode()
+        )
+    )
+    result = deliver(receiver.url)
+
+    assert (result.failure, result.rest_until, result.ends_turn) == (Failure.STATUS, None, False)
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_only_who_is_overloaded_may_rest(deliver, receive, status):
+    assert deliver(receive(respond(status, b"", Retry_After="120")).url).rest_until is None
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -344,6 +389,26 @@ def test_resolver_that_hangs_is_left_too(hurry, deliver, name):
 
     assert deliver("https://slow.example/").failure == Failure.TIMEOUT
     assert time.monotonic() - start < 1.9
+
+
+def test_name_whose_resolver_hangs_takes_one_thread(hurry, deliver, name):
+    """However many wait for it; whoever has waited with the others gets the same answer."""
+    asked = name(slow_example=lambda: [time.sleep(3), "127.0.0.1"][1:])
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: try_once("https://slow.example:1/"), range(8)))
+
+    assert {result.failure for result in results} == {Failure.TIMEOUT}
+    assert asked == ["slow.example"]
+
+
+def test_name_is_asked_for_again_later(deliver, receive, name):
+    receiver = receive()
+    asked = name(quick_example=lambda: ["127.0.0.1"])
+
+    for _ in range(2):
+        assert deliver(f"http://quick.example:{receiver.port}/").failure == ""
+    assert asked == ["quick.example"] * 2
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "hooks.partner.example"])

@@ -1,6 +1,8 @@
 """What is queued when, and what the worker makes of it, with real receivers."""
 
 import json
+import threading
+import time
 import uuid
 from datetime import timedelta
 
@@ -15,8 +17,11 @@ from standardwebhooks.webhooks import Webhook
 
 from apps.connections.models import Connection, EndReason
 from apps.developers.models import Role, Status, TeamMember
+from apps.housekeeping.chores import CHORES
+from apps.housekeeping.models import HousekeepingRun
 from apps.tokens.services import end_connection
 from apps.webhooks import delivery, outbox, tasks
+from apps.webhooks.delivery import Result
 from apps.webhooks.models import (
     Attempt,
     Endpoint,
@@ -27,7 +32,17 @@ from apps.webhooks.models import (
     PauseReason,
     State,
 )
-from apps.webhooks.services import pause, redeliver, remove_endpoint, resume, rotate_key, send_test, set_endpoint
+from apps.webhooks.old_notifications import OldNotifications
+from apps.webhooks.services import (
+    pause,
+    queue_revoke,
+    redeliver,
+    remove_endpoint,
+    resume,
+    rotate_key,
+    send_test,
+    set_endpoint,
+)
 from tests.conftest import CALLBACK
 from tests.webhooks import receivers
 from tests.webhooks.receivers import Flood, respond
@@ -281,6 +296,206 @@ def test_slow_endpoint_takes_one_place_of_the_worker(make_application, listen, l
 
 
 @COMMITTED
+def test_hundreds_for_a_receiver_that_hangs_do_not_hold_up_another(make_application, listen, link, work, monkeypatch):
+    """One application has one place and five connections, whatever there is to tell it."""
+    monkeypatch.setattr(delivery, "TIMEOUT", 6.0)
+    slow, quick = make_application("customer"), make_application("portal")
+    hanging, server = listen(slow, receivers.hang), listen(quick)
+    connection = link(slow)
+    for _ in range(300):
+        queue_revoke(connection=connection)
+    for _ in range(20):
+        end(link(quick))
+    assert Notification.objects.filter(application=slow.row).count() == 300
+
+    def give_up():
+        time.sleep(6)
+        try:
+            pause(application=slow.row, actor=None)
+        finally:
+            database.close()
+
+    team = threading.Thread(target=give_up)
+    team.start()
+    work(concurrency=3)
+    team.join()
+
+    assert len(server.requests) == 20
+    assert 0 < hanging.connections <= 8
+    first = Attempt.objects.earliest("started_at").started_at
+    last = Attempt.objects.filter(notification__application=quick.row).latest("started_at").started_at
+    assert last - first < timedelta(seconds=6)
+
+
+@COMMITTED
+@pytest.mark.parametrize(("places", "is_held_up"), [(1, False), (50, True)])
+def test_endpoints_that_are_failing_leave_places_to_the_others(
+    make_application, listen, link, work, monkeypatch, places, is_held_up
+):
+    """Six hang, and the worker has three places: with no bound, the one that is well waits for them."""
+    monkeypatch.setattr(tasks, "_failing_places", threading.BoundedSemaphore(places))
+    monkeypatch.setattr(outbox, "PUT_OFF", timedelta(seconds=1))
+    monkeypatch.setattr(delivery, "TIMEOUT", 3.0)
+    monkeypatch.setattr(tasks, "TURN_SECONDS", 0.5)
+    for _ in range(6):
+        slow = make_application("customer")
+        listen(slow, receivers.hang)
+        end(link(slow))
+    Endpoint.objects.update(failing_since=timezone.now())
+    quick = make_application("portal")
+    server = listen(quick)
+    end(link(quick))
+
+    work(concurrency=3)
+
+    assert len(server.requests) == 1
+    first = Attempt.objects.earliest("started_at").started_at
+    attempt = Attempt.objects.get(notification__application=quick.row)
+    assert (attempt.started_at - first > timedelta(seconds=3)) == is_held_up
+
+
+@COMMITTED
+def test_endpoint_that_was_put_off_has_its_turn_later(application, listen, link, work, monkeypatch):
+    monkeypatch.setattr(tasks, "_failing_places", threading.BoundedSemaphore(1))
+    receiver = listen(application)
+    end(link(application))
+    Endpoint.objects.update(failing_since=timezone.now())
+    tasks._failing_places.acquire()
+    try:
+        work()
+    finally:
+        tasks._failing_places.release()
+    assert receiver.requests == []
+    [job] = ProcrastinateJob.objects.filter(status="todo", task_name__endswith="deliver")
+    assert job.scheduled_at - timezone.now() <= outbox.PUT_OFF
+
+    ProcrastinateJob.objects.filter(status="todo").update(scheduled_at=None)
+    work()
+
+    assert len(receiver.requests) == 1
+    assert Endpoint.objects.get().failing_since is None
+
+
+def test_endpoint_that_is_put_off_twice_is_queued_once(application, listen, link):
+    listen(application)
+    end(link(application))
+    Endpoint.objects.update(failing_since=timezone.now())
+    endpoint = Endpoint.objects.get()
+
+    turns = [outbox.start_turn(endpoint_id=endpoint.pk, job_id=n, may_be_failing=False) for n in (1, 2)]
+
+    assert [turn.destination for turn in turns] == [None, None]
+    assert [turn.wake_at is None for turn in turns] == [False, True]
+    assert outbox.start_turn(endpoint_id=endpoint.pk, job_id=3).is_failing
+
+
+# --- what a receiver asks for -----------------------------------------------------------------------
+
+
+@COMMITTED
+def test_receiver_that_is_gone_is_asked_once_and_the_team_told(application, listen, link, work, team, mails):
+    receiver = listen(application, respond(410))
+    Endpoint.objects.update(failing_since=timezone.now())  # one at a time
+    for _ in range(3):
+        end(link(application))
+    work()
+
+    endpoint = Endpoint.objects.get()
+    assert (endpoint.is_paused, endpoint.pause_reason) == (True, PauseReason.GONE)
+    assert len(receiver.requests) == 1
+    assert set(Notification.objects.values_list("state", flat=True)) == {State.QUEUED}
+    sent = mails()
+    assert sorted(message.to[0] for message in sent) == ["developer@example.com", "owner@example.com"]
+    for text in (sent[0].body, sent[0].alternatives[0].content):
+        assert "410 Gone" in text
+        assert "has not been able" not in text
+
+
+@COMMITTED
+def test_test_message_to_one_that_is_gone_pauses_nothing(application, listen, work, team, mails):
+    listen(application, respond(410))
+    send_test(application=application.row)
+    work()
+
+    assert not Endpoint.objects.get().is_paused
+    assert mails() == []
+
+
+@pytest.mark.django_db
+def test_answer_of_the_url_before_pauses_nothing(application, listen, link):
+    listen(application)
+    end(link(application))
+    endpoint, notification = Endpoint.objects.get(), Notification.objects.get()
+    gone = Result(timezone.now(), 1, 410, Failure.STATUS, "")
+    set_endpoint(application=application.row, actor=None, url="http://127.0.0.1:9/other")
+
+    outbox.record_attempt(notification_id=notification.pk, endpoint_id=endpoint.pk, result=gone)
+
+    endpoint.refresh_from_db()
+    assert (endpoint.is_paused, endpoint.failing_since) == (False, None)
+
+
+@COMMITTED
+@pytest.mark.parametrize("status", [429, 503])
+def test_overloaded_receiver_is_left_alone_for_as_long_as_it_asks(application, listen, link, work, status):
+    answers = iter([respond(status, Retry_After="600")])
+    receiver = listen(application, lambda connection: next(answers, respond())(connection))
+    Endpoint.objects.update(failing_since=timezone.now())  # one at a time
+    for _ in range(3):
+        end(link(application))
+    work()
+
+    endpoint = Endpoint.objects.get()
+    assert len(receiver.requests) == 1
+    rest = endpoint.rests_until - timezone.now()
+    assert timedelta(seconds=580) < rest <= timedelta(seconds=600)
+    tried = Notification.objects.get(tries=1)
+    assert tried.next_attempt_at >= endpoint.rests_until
+    [job] = ProcrastinateJob.objects.filter(status="todo", task_name__endswith="deliver")
+    assert job.scheduled_at == endpoint.rests_until
+    # New ones wait too, nobody takes it for forgotten, and it is not paused.
+    end(link(application))
+    work()
+    Notification.objects.filter(tries=0).update(next_attempt_at=timezone.now() - timedelta(minutes=2))
+    assert outbox.forgotten_endpoints() == []
+    assert (len(receiver.requests), endpoint.is_paused) == (1, False)
+
+    Endpoint.objects.update(rests_until=timezone.now(), wakes_at=timezone.now())
+    Notification.objects.update(next_attempt_at=timezone.now())
+    ProcrastinateJob.objects.filter(status="todo").update(scheduled_at=None)
+    work()
+
+    assert len(receiver.requests) == 5
+    assert set(Notification.objects.values_list("state", flat=True)) == {State.DELIVERED}
+
+
+@COMMITTED
+def test_test_message_is_sent_to_one_that_rests(application, listen, work, link):
+    receiver = listen(application)
+    Endpoint.objects.update(rests_until=timezone.now() + timedelta(minutes=10))
+    end(link(application))
+    send_test(application=application.row)
+    work()
+
+    [request] = receiver.requests
+    assert request.json["notification_type"] == "test"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("change", ["url", "resume"])
+def test_rest_ends_with_another_url_and_when_the_team_resumes(application, listen, change):
+    listen(application)
+    Endpoint.objects.update(rests_until=timezone.now() + timedelta(minutes=10))
+    if change == "url":
+        set_endpoint(application=application.row, actor=None, url="http://127.0.0.1:9/other")
+    else:
+        pause(application=application.row, actor=None)
+        resume(application=application.row, actor=None)
+
+    assert Endpoint.objects.get().rests_until is None
+
+
+@COMMITTED
 def test_many_for_one_endpoint_are_all_delivered_once(application, listen, link, work):
     receiver = listen(application)
     ids = set()
@@ -520,7 +735,81 @@ def test_old_notifications_go_with_their_attempts_and_ended_keys(application, li
     endpoint = Endpoint.objects.get()
     endpoint.keys.filter(ends_at__isnull=False).update(ends_at=timezone.now() - timedelta(seconds=1))
 
-    assert tasks.delete_old_notifications(0) == 1
+    assert tasks.delete_old_notifications(0) == 3
     assert list(Notification.objects.all()) == [new]
     assert not Attempt.objects.exists()
     assert endpoint.keys.count() == 2
+    run = HousekeepingRun.objects.get()
+    assert (run.task, run.rows, run.error) == ("apps.webhooks.tasks.delete_old_notifications", 3, "")
+
+
+def old_notifications(application, link, count, *, attempts):
+    for _ in range(count):
+        end(link(application))
+    Notification.objects.update(created_at=timezone.now() - timedelta(days=31))
+    for notification in Notification.objects.all():
+        Attempt.objects.bulk_create(
+            Attempt(notification=notification, started_at=timezone.now(), duration_ms=1) for _ in range(attempts)
+        )
+    return OldNotifications(Notification.objects.filter(created_at__lt=timezone.now() - timedelta(days=30)), 2, 3)
+
+
+def test_old_notifications_go_in_several_batches_and_leave_no_attempt(application, listen, link):
+    listen(application)
+    old = old_notifications(application, link, 3, attempts=4)
+
+    assert old.count(2) == 2
+    batches = []
+    while not batches or not batches[-1].is_last:
+        batches.append(old.delete_batch())
+
+    assert sum(batch.rows for batch in batches) == 3 + 12
+    assert max(batch.rows for batch in batches) <= 3 + 2
+    assert not Notification.objects.exists()
+    assert not Attempt.objects.exists()
+
+
+@COMMITTED
+def test_old_notification_that_is_being_delivered_is_passed_over(application, listen, link):
+    listen(application)
+    old = old_notifications(application, link, 2, attempts=1)
+    held = Notification.objects.earliest("pk")
+    results = []
+
+    def sweep():
+        try:
+            results.append(old.delete_batch())
+        finally:
+            database.close()
+
+    with transaction.atomic():
+        Notification.objects.select_for_update().get(pk=held.pk)
+        thread = threading.Thread(target=sweep)
+        thread.start()
+        thread.join(10)
+
+    assert [batch.rows for batch in results] == [2]
+    assert list(Notification.objects.all()) == [held]
+    assert Attempt.objects.get().notification == held
+
+
+def test_old_notifications_and_keys_are_found_by_their_indexes(application, listen):
+    listen(application)
+    endpoint = Endpoint.objects.get()
+    with database.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO webhooks_notification
+                (id, application_id, endpoint_id, notification_type, body, state, tries, created_at)
+            SELECT gen_random_uuid(), %s, %s, 'test', '{}', 'delivered', 1, now() - n * interval '1 minute'
+            FROM generate_series(1, 43500) n
+            """,
+            [application.row.pk, endpoint.pk],
+        )
+        cursor.execute("ANALYZE webhooks_notification")
+    keys, notifications = CHORES["apps.webhooks.tasks.delete_old_notifications"].find_dead(timezone.now())
+    plan = notifications.notifications.select_for_update(skip_locked=True, of=("self",))[:500].explain()
+    assert "notifications_by_age" in plan, plan
+    with database.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    assert "webhook_keys_by_end" in keys.rows.explain()

@@ -10,7 +10,7 @@ from apps.developers.errors import RefusedError
 from apps.developers.models import HistoryEntry, Status
 from apps.webhooks import services
 from apps.webhooks.keys import open_key
-from apps.webhooks.models import Endpoint, EndpointKey, KeyKind, Notification, State
+from apps.webhooks.models import Attempt, Endpoint, EndpointKey, KeyKind, Notification, State
 from apps.webhooks.outbox import start_turn
 from apps.webhooks.services import (
     end_previous_key,
@@ -178,8 +178,43 @@ def test_pause_and_resume_are_on_record(row, keys):
 def test_one_test_message_at_a_time(row, keys):
     send_test(application=row)
 
-    with pytest.raises(RefusedError):
+    with pytest.raises(RefusedError, match="on its way already"):
         send_test(application=row)
+
+
+@pytest.mark.parametrize(("seconds", "is_refused"), [(59, True), (61, False)])
+def test_one_test_message_a_minute(row, keys, make_application, seconds, is_refused):
+    notification = send_test(application=row)
+    at = timezone.now() - timedelta(seconds=seconds)
+    Notification.objects.update(state=State.FAILED, next_attempt_at=None, created_at=at)
+    Attempt.objects.create(notification=notification, started_at=at, duration_ms=1)
+
+    if is_refused:
+        with pytest.raises(RefusedError, match="One test message a minute"):
+            send_test(application=row)
+    else:
+        assert send_test(application=row)
+    other = make_application("customer").row
+    set_endpoint(application=other, actor=None, url=URL)
+    assert send_test(application=other)
+
+
+@pytest.mark.parametrize(("seconds", "is_refused"), [(59, True), (61, False)])
+def test_test_message_is_sent_again_once_a_minute_at_most(row, keys, seconds, is_refused):
+    """Counted is when it was tried last, however long ago it was made."""
+    notification = send_test(application=row)
+    Notification.objects.update(
+        state=State.FAILED, next_attempt_at=None, created_at=timezone.now() - timedelta(hours=1)
+    )
+    Attempt.objects.create(
+        notification=notification, started_at=timezone.now() - timedelta(seconds=seconds), duration_ms=1
+    )
+
+    if is_refused:
+        with pytest.raises(RefusedError, match="One test message a minute"):
+            redeliver(application=row, notification_id=notification.pk)
+    else:
+        assert redeliver(application=row, notification_id=notification.pk).state == State.QUEUED
 
 
 def test_notification_of_another_application_is_not_sent_again(row, keys, make_application):
