@@ -26,7 +26,7 @@ class ClosedAccountMiddleware:
         """Lead away from the page, with a word of what has happened: nothing has been written."""
         if not isinstance(exception, IntegrityError) or not _is_about_closed_account(exception):
             return None
-        if User.objects.filter(pk=request.user.pk, closed_at__isnull=False).exists():
+        if request.user.is_authenticated and User.objects.filter(pk=request.user.pk, closed_at__isnull=False).exists():
             logout(request)
             messages.error(request, _("Your account has been closed meanwhile, so nothing was changed."))
             return redirect("home")
