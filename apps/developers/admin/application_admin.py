@@ -1,14 +1,13 @@
-from collections.abc import Callable, Iterable
+"""Applications in the administration."""
+
+from collections.abc import Callable
 from typing import Any
 
 import oauth2_provider.admin  # noqa: F401  registers what is unregistered here
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.contrib.admin.widgets import AdminFileWidget
-from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -18,229 +17,23 @@ from django.utils.translation import ngettext
 
 from apps.accounts.models import User
 from apps.accounts.selectors import signed_in_user
-from apps.developers import rules
-from apps.developers.errors import LastOwnerError, RefusedError
+from apps.developers.admin.application_form import PAGES, ApplicationForm
+from apps.developers.admin.inlines import HistoryInline, RequestedScopeInline, TeamInline
+from apps.developers.errors import RefusedError
 from apps.developers.forms import SecretForm
 from apps.developers.models import (
     Application,
-    HistoryEntry,
     Profile,
     RequestedScope,
     Role,
     Status,
-    Submission,
     TeamMember,
-    TermsVersion,
 )
-from apps.developers.scopes import BY_PROFILE
 from apps.developers.services import applications, review, secrets, team
-from apps.developers.services.terms import publish_terms
 from apps.developers.services.versions import live_scopes
-from apps.organisations.logos import LogoField
 
 # The library's page knows neither profiles nor the rules, and shows the stored secret.
 admin.site.unregister(Application)
-
-
-def _scope_choices(profiles: Iterable[str]) -> list[Any]:
-    return [
-        (Profile(profile).label, [(scope.name, f"{scope.label} ({scope.name})") for scope in BY_PROFILE[profile]])
-        for profile in profiles
-        if BY_PROFILE[profile]
-    ]
-
-
-_PAGES = ("website_url", "privacy_policy_url", "terms_url")
-
-
-class ApplicationForm(forms.ModelForm):
-    """An application under the rules of registration (`rules.check_application`)."""
-
-    redirect_uris = forms.CharField(
-        label=_("Redirect URLs"),
-        required=False,
-        help_text=_("One a line."),
-        widget=forms.Textarea(attrs={"rows": 4, "cols": 80, "spellcheck": "false"}),
-    )
-    scopes = forms.MultipleChoiceField(
-        label=_("Scopes"),
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-        help_text=_("Only those of its profile."),
-    )
-    is_approved = forms.BooleanField(
-        label=_("Approve at once"), required=False, help_text=_("Users may authorise it without a review.")
-    )
-    logo = LogoField(label=_("Logo"), required=False, widget=AdminFileWidget)
-
-    class Meta:
-        model = Application
-        fields = [
-            "name",
-            "profile",
-            "organisation",
-            "client_type",
-            "redirect_uris",
-            "scopes",
-            "is_trusted",
-            "description",
-            "website_url",
-            "privacy_policy_url",
-            "terms_url",
-            "logo",
-            "user",
-        ]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        is_new = self.instance._state.adding
-        if "name" in self.fields:
-            # It is not for who may only look.
-            self.fields["name"].required = True
-        scopes: Any = self.fields.get("scopes")
-        if scopes:
-            scopes.choices = _scope_choices(Profile.values if is_new else [self.instance.profile])
-        if not is_new:
-            self.initial["redirect_uris"] = "\n".join(self.instance.redirect_uri_list)
-
-    def clean_redirect_uris(self) -> str:
-        """Return them as they are stored: separated by one space."""
-        return " ".join(dict.fromkeys(self.cleaned_data["redirect_uris"].split()))
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or self.cleaned_data
-        try:
-            rules.check_application(
-                name=self._value("name"),
-                profile=self._value("profile"),
-                redirect_uris=self._value("redirect_uris").split(),
-                scopes=self._value("scopes") or [],
-                client_type=self._value("client_type"),
-                is_trusted=self._value("is_trusted"),
-                # What was there before there were rules may stay.
-                description=self._new_description(),
-                website_url=self._new_page("website_url"),
-                privacy_policy_url=self._new_page("privacy_policy_url"),
-                terms_url=self._new_page("terms_url"),
-            )
-        except ValidationError as error:
-            for field, messages in error.error_dict.items():
-                if field not in self.errors:
-                    self.add_error(field if field in self.fields else NON_FIELD_ERRORS, messages)
-        self._keep_lasting_pages()
-        return data
-
-    def _keep_lasting_pages(self) -> None:
-        """Refuse to empty a page that has an address: the service would (`rules.check_branding`)."""
-        for name in rules.LASTING_PAGES.intersection(self.changed_data):
-            if self.initial.get(name) and not self.cleaned_data.get(name, "wrong already"):
-                try:
-                    rules.check_page_url("")
-                except ValidationError as error:
-                    self.add_error(name, error)
-
-    def _new_description(self) -> str:
-        description = rules.clean_text(self._value("description"))
-        return description if description != rules.clean_text(self.initial.get("description", "")) else ""
-
-    def _new_page(self, name: str) -> str:
-        return self._value(name) if name in self.changed_data else ""
-
-    def _value(self, name: str) -> Any:
-        # What was fixed at registration is not in the form; what was filled in wrongly is not in cleaned_data.
-        return self.cleaned_data.get(name, getattr(self.instance, name))
-
-
-class RequestedScopeForm(forms.ModelForm):
-    """Why a scope is asked for, under the rules of registration if anything is said."""
-
-    class Meta:
-        model = RequestedScope
-        fields = ["reason", "is_optional"]
-        widgets = {"reason": forms.Textarea(attrs={"rows": 2, "cols": 60})}
-
-    def clean_reason(self) -> str:
-        reason = rules.clean_text(self.cleaned_data["reason"])
-        if reason and "reason" in self.changed_data:
-            rules.check_reason(reason)
-        return reason
-
-
-class RequestedScopeInline(admin.TabularInline):
-    """Why each scope is asked for, and whether users may untick it."""
-
-    model = RequestedScope
-    form = RequestedScopeForm
-    fields = ["scope", "reason", "is_optional"]
-    readonly_fields = ["scope"]
-    extra = 0
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-class TeamMemberForm(forms.ModelForm):
-    """Somebody's place on a team. Who it is does not change: others get a place of their own."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "user" in self.fields and not self.instance._state.adding:
-            self.fields["user"].disabled = True
-
-
-class TeamFormSet(BaseInlineFormSet):
-    """A team that always has an owner, once it has one."""
-
-    def clean(self) -> None:
-        super().clean()
-        if any(self.errors):
-            return
-        had_owner = any(form.initial.get("role") == Role.OWNER for form in self.initial_forms)
-        stays = [form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
-        if had_owner and not any(form.cleaned_data["role"] == Role.OWNER for form in stays):
-            raise ValidationError(LastOwnerError.message)
-
-
-class TeamInline(admin.TabularInline):
-    """The team. Whoever is put on it here gets no invitation to accept."""
-
-    model = TeamMember
-    form = TeamMemberForm
-    formset = TeamFormSet
-    fields = ["user", "role", "joined_at"]
-    readonly_fields = ["joined_at"]
-    autocomplete_fields = ["user"]
-    extra = 0
-
-
-class HistoryInline(admin.TabularInline):
-    """What has happened last to an application."""
-
-    model = HistoryEntry
-    fields = ["created_at", "kind", "actor", "is_by_reviewer", "text", "details"]
-    readonly_fields = ["created_at", "kind", "actor", "is_by_reviewer", "text", "details"]
-    ordering = ["-created_at", "-pk"]
-    extra = 0
-    max_num = 0
-    can_delete = False
-    verbose_name_plural = _("latest history")
-    #: More of it is on the review desk.
-    most = 50
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[HistoryEntry]:
-        entries = super().get_queryset(request).select_related("actor", "application")
-        match = request.resolver_match
-        application_id: Any = unquote(match.kwargs["object_id"]) if match and "object_id" in match.kwargs else None
-        latest = HistoryEntry.objects.filter(application=application_id).order_by("-created_at", "-pk")
-        # A slice cannot be filtered any further, which the formset does.
-        return entries.filter(pk__in=list(latest.values_list("pk", flat=True)[: self.most]))
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Application)
@@ -328,7 +121,7 @@ class ApplicationAdmin(admin.ModelAdmin):
             application=application,
             actor=actor,
             name=data["name"],
-            **{name: data[name] for name in _PAGES},
+            **{name: data[name] for name in PAGES},
             brand_colour=application.brand_colour,
         )
         if "logo" in form.changed_data:
@@ -460,58 +253,3 @@ class ApplicationAdmin(admin.ModelAdmin):
             except RefusedError as refusal:
                 self.message_user(request, f"{application.name}: {refusal.message}", messages.ERROR)
         return count
-
-
-@admin.register(Submission)
-class SubmissionAdmin(admin.ModelAdmin):
-    """Versions that were sent for review, and what came of them. To look at: the review desk decides."""
-
-    list_display = [
-        "application",
-        "number",
-        "outcome",
-        "submitted_by",
-        "submitted_at",
-        "decided_by",
-        "decided_at",
-    ]
-    list_filter = ["outcome", "application__organisation", "application__profile"]
-    list_select_related = ["application", "submitted_by", "decided_by"]
-    search_fields = ["application__name", "application__client_id", "submitted_by__email", "decided_by__email"]
-    ordering = ["-submitted_at"]
-    date_hierarchy = "submitted_at"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Submission | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Submission | None = None) -> bool:
-        return False
-
-
-@admin.register(TermsVersion)
-class TermsVersionAdmin(admin.ModelAdmin):
-    """The developer terms of use. To add is to publish; what is published never changes."""
-
-    list_display = ["organisation", "number", "published_at"]
-    list_filter = ["organisation"]
-    list_select_related = ["organisation"]
-    search_fields = ["organisation__name", "text"]
-    ordering = ["organisation__name", "-number"]
-    autocomplete_fields = ["organisation"]
-    fields = ["organisation", "text", "changes"]
-
-    def get_fields(self, request: HttpRequest, obj: TermsVersion | None = None) -> Any:
-        return ["organisation", "number", "published_at", "text", "changes"] if obj else self.fields
-
-    def has_change_permission(self, request: HttpRequest, obj: TermsVersion | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: TermsVersion | None = None) -> bool:
-        return False
-
-    def save_model(self, request: HttpRequest, obj: TermsVersion, form: Any, change: bool) -> None:
-        obj.pk = publish_terms(**{name: form.cleaned_data[name] for name in ("organisation", "text", "changes")}).pk
-        obj.refresh_from_db()
