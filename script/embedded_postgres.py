@@ -87,6 +87,13 @@ class EmbeddedPostgres:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
                 connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
 
+    def run(self, program: str, *arguments: str | Path) -> None:
+        """Run one of PostgreSQL's own programs as the account that the server runs as; raises StartError."""
+        command = [_binaries() / program, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", **_as_account(self._account()))
+        if done.returncode:
+            raise StartError(f"{program} failed: {done.stderr.strip()}")
+
     @property
     def socket_folder(self) -> Path:
         """The data folder (nobody else may enter it); a short temporary one when its path is too long."""
@@ -236,7 +243,7 @@ class EmbeddedPostgres:
             with contextlib.suppress(OSError):
                 lines = pid_file.read_text().splitlines()
                 # Just made, it is still empty.
-                if lines and lines[0] == str(self.process.pid) and lines[-1].strip() == "ready":
+                if lines and lines[0] == str(self.process.pid) and lines[-1].strip() in ("ready", "standby"):
                     return
             time.sleep(0.02)
         last = (self.log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]

