@@ -86,6 +86,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "apps.organisations.middleware.OrganisationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "apps.accounts.guard.AccountLimitMiddleware",
     "apps.accounts.middleware.ClosedAccountMiddleware",
     "apps.consent.middleware.FinalRedirectMiddleware",
 ]
@@ -187,10 +188,16 @@ ACCOUNT_SESSION_REMEMBER = None
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
 # Tell people by mail when their password, e-mail address or second factor has changed.
 ACCOUNT_EMAIL_NOTIFICATIONS = True
-# A development start sends a lot of log-ins from one address; production keeps allauth's limits.
-RATE_LIMITS: bool = not DEMO_MODE if env("RATE_LIMITS") is None else env("RATE_LIMITS")
-if not RATE_LIMITS:
-    ACCOUNT_RATE_LIMITS = False
+# Our own limits stand before allauth's views (docs/decisions/0019-rate-limits.md).
+ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False
+ACCOUNT_FORMS = {
+    "signup": "apps.accounts.limited_forms.LimitedSignupForm",
+    "reset_password": "apps.accounts.limited_forms.LimitedResetPasswordForm",
+}
+MFA_FORMS = {
+    "authenticate": "apps.accounts.limited_forms.LimitedAuthenticateForm",
+    "reauthenticate": "apps.accounts.limited_forms.LimitedReauthenticateForm",
+}
 # How many reverse proxies of the host's own stand in front: limits by address count whom the last of them names.
 ALLAUTH_TRUSTED_PROXY_COUNT = env("TRUSTED_PROXIES")
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
@@ -219,12 +226,16 @@ REST_FRAMEWORK = {
 
 # --- limits ---------------------------------------------------------------------------------------
 
+# A development start sends a lot of log-ins from one address.
+RATE_LIMITS: bool = not DEMO_MODE if env("RATE_LIMITS") is None else env("RATE_LIMITS")
 # By rule (apps/limits/rules.py), as the environment spells them.
 RATE_LIMIT_RATES: dict[str, str] = {
     name.removeprefix("RATE_LIMIT_").lower(): env(name) for name in VARIABLES if name.startswith("RATE_LIMIT_")
 }
 # Where they are counted; empty: in the database.
 CACHE_URL: str = env("CACHE_URL")
+# Remembers in which browsers somebody has logged in to which account (apps/accounts/known_browsers.py).
+KNOWN_BROWSER_COOKIE_NAME = "countersign_browser" if INSECURE_HTTP else "__Host-countersign_browser"
 
 # Seconds until what applications did is counted in the database. 0: only when told (`activity.recorder.flush`).
 ACTIVITY_FLUSH_SECONDS = env("ACTIVITY_FLUSH_SECONDS")

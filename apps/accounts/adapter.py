@@ -1,9 +1,26 @@
+import logging
+from typing import Any
 from urllib.parse import urlencode
 
 from allauth.account.adapter import DefaultAccountAdapter
 from django.http import HttpRequest
 
+from apps.accounts import guard
+from apps.accounts.models import User
 from apps.organisations.mail import sender_of
+
+log = logging.getLogger(__name__)
+
+#: Mails that strangers can cause by typing somebody's address. Those about a change of the account always go.
+_CAUSED_BY_ANYBODY = frozenset(
+    {
+        "account/email/account_already_exists",
+        "account/email/email_confirmation",
+        "account/email/email_confirmation_signup",
+        "account/email/password_reset_key",
+        "account/email/unknown_account",
+    }
+)
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -12,6 +29,24 @@ class AccountAdapter(DefaultAccountAdapter):
     def get_from_email(self) -> str:
         """Return the sender: the organisation whose site this is."""
         return sender_of(self.request.organisation)
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        """Return the user whose password it is, or None. Raises ValidationError when it was tried too often."""
+        taking = guard.begin_log_in(request, str(credentials.get("email", "")))
+        user: User | None = super().authenticate(request, **credentials)
+        if user is not None:
+            taking.give_back()
+        return user
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Send a mail, unless strangers have had too many of its kind sent there: an earlier one does as well.
+
+        The page says the same either way, and so tells nobody which addresses have accounts.
+        """
+        if template_prefix in _CAUSED_BY_ANYBODY and not guard.may_be_mailed(email, template_prefix):
+            log.info("Mail not sent, the recipient has had enough of its kind: %s.", template_prefix)
+            return
+        super().send_mail(template_prefix, email, context)
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         """Return the link that a mail about a forgotten password carries; it leads on to the page that was wanted."""

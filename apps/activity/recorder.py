@@ -43,6 +43,7 @@ CODES: dict[str, frozenset[str]] = {
             "invalid_scope",
             "login_required",
             "server_error",
+            "temporarily_unavailable",
             "unauthorized_client",
             "unsupported_grant_type",
             "unsupported_response_type",

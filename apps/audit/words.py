@@ -16,6 +16,7 @@ _SENTENCES: dict[str, Promise] = {
     "session:started": gettext_lazy("Logged in"),
     "session:ended": gettext_lazy("Logged out"),
     "session:refused": gettext_lazy("Log-in refused"),
+    "limit:reached": gettext_lazy("Reached a limit: further tries refused for a while"),
     "account:created": gettext_lazy("Signed up"),
     "account:downloaded": gettext_lazy("Downloaded what is kept about them"),
     "account:closed": gettext_lazy("Closed the account"),

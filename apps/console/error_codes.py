@@ -54,6 +54,10 @@ _EXPLANATIONS: dict[str, Explanation] = {
     "server_error": Explanation(
         _("The mistake was ours."), _("Try again a little later. If it goes on, write to the organisation.")
     ),
+    "temporarily_unavailable": Explanation(
+        _("There were more requests in a short time than we allow."),
+        _("Wait as many seconds as the header Retry-After says. Ask for tokens when you need them, not all at once."),
+    ),
     "unauthorized_client": Explanation(
         _("The application may not do this: it is not approved or is suspended, or this grant is not for its profile."),
         _("Look at the status on the overview."),

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 from apps.accounts.models import User
 from apps.connections.services import note_use
 from apps.members import selectors
+from apps.tokens.authentication import ResourceThrottle
 from apps.tokens.issuing import profile_of
 from apps.tokens.selectors import PresentedToken
 
@@ -32,6 +33,7 @@ class ResourceView(APIView):
 
     http_method_names = ["get", "head", "options"]
     permission_classes = [MayRead]
+    throttle_classes = [ResourceThrottle]
     #: What TokenProfile.resource must be.
     resource: ClassVar[str]
 

@@ -9,6 +9,7 @@ from oauth2_provider.oauth2_backends import OAuthLibCore
 from oauthlib import oauth2
 
 from apps.organisations.middleware import host_of
+from apps.tokens.limits import headers_for_validator
 from apps.tokens.parameters import read_query
 
 #: Names that travel to the validator beside the real headers; no client can send them.
@@ -39,7 +40,7 @@ class OAuthBackend(OAuthLibCore):
     """
 
     def extract_headers(self, request: HttpRequest) -> dict[str, str]:
-        headers = {HOST_NAME: host_of(request)}
+        headers = {HOST_NAME: host_of(request), **headers_for_validator(request)}
         if authorization := request.META.get("HTTP_AUTHORIZATION"):
             headers["Authorization"] = headers["HTTP_AUTHORIZATION"] = authorization
         return headers

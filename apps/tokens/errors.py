@@ -21,6 +21,7 @@ DESCRIPTIONS = {
     "invalid_request": "The request is malformed.",
     "invalid_scope": "A requested scope is not registered for this application, or was not granted.",
     "login_required": "The user has to log in.",
+    "temporarily_unavailable": "Too many requests. Try again later.",
     "unauthorized_client": "The application may not use this grant type, or is not approved.",
     "unsupported_grant_type": "Use authorization_code, refresh_token or client_credentials.",
     "unsupported_response_type": "The only response type is code.",

@@ -10,6 +10,7 @@ from oauthlib.oauth2.rfc6749 import errors
 
 from apps.developers.models import Application, Profile
 from apps.organisations.middleware import host_of
+from apps.tokens.limits import admit_token
 from apps.tokens.parameters import BodyTooLongError, UnsupportedMediaTypeError
 from apps.tokens.selectors import find_access_token
 from apps.tokens.views import ClientEndpoint
@@ -26,6 +27,8 @@ class NotificationsView(ClientEndpoint):
     The service shows an access token that it got with client_credentials (RFC 6750 2.1), or its client credentials
     themselves (RFC 6749 2.3.1, Basic).
     """
+
+    limit_rule = "notifications"
 
     def read(self, request: HttpRequest) -> dict[str, str]:
         # No parameters: a client_secret in the body would be one among the notifications.
@@ -50,6 +53,7 @@ class NotificationsView(ClientEndpoint):
                 raise errors.InvalidTokenError(
                     description="The access token is missing, unknown, expired or revoked.", request=None
                 )
+            admit_token(presented.application, self.limit_rule)
             application, scopes = presented.application, presented.scopes
         if application.profile != Profile.SERVICE or SCOPE not in scopes:
             raise errors.InsufficientScopeError(description=f"This takes a service with the scope {SCOPE}.")

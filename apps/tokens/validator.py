@@ -22,6 +22,7 @@ from apps.tokens.backend import HOST_NAME
 from apps.tokens.errors import ApplicationNotApprovedError
 from apps.tokens.issuance import hash_token, successor_seed
 from apps.tokens.issuing import access_token_expiry, issuance_of, profile_of
+from apps.tokens.limits import admit_client
 from apps.tokens.models import Grant
 from apps.tokens.requests import OAuthRequest
 
@@ -61,13 +62,24 @@ class Validator(OAuth2Validator):
         return super().client_authentication_required(request, *args, **kwargs)
 
     def authenticate_client(self, request: OAuthRequest, *args: Any, **kwargs: Any) -> bool:
-        """Authenticate the client by its newest secret or, for as long as that works, the one before; note which."""
+        """Authenticate the client by its newest secret or, for as long as that works, the one before; note which.
+
+        Raises TooManyRequestsError.
+        """
         which: Secret = "current"
         if not self._authenticate_by_secret(request):
             if not self._authenticate_by_previous_secret(request):
                 return False
             which = "previous"
+        admit_client(request.client, request.headers)
         recorder.note_secret_use(request.client.pk, which)
+        return True
+
+    def authenticate_client_id(self, client_id: str, request: OAuthRequest, *args: Any, **kwargs: Any) -> bool:
+        """Say whether it is a public client. Raises TooManyRequestsError."""
+        if not super().authenticate_client_id(client_id, request, *args, **kwargs):
+            return False
+        admit_client(request.client, request.headers)
         return True
 
     def _authenticate_by_previous_secret(self, request: OAuthRequest) -> bool:

@@ -4,7 +4,7 @@ None of them has a session, a cookie or a CSRF token: the client authenticates i
 """
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.urls import reverse
@@ -38,27 +38,27 @@ class ClientEndpoint(OAuthLibMixin, View):
 
     http_method_names = ["post"]
     parameters: tuple[str, ...] = ()
+    #: What counts a client's requests (limits/rules.py).
+    limit_rule: ClassVar[str]
 
     @method_decorator(sensitive_variables())
     def post(self, request: HttpRequest) -> HttpResponse:
+        request.limit_rule = self.limit_rule  # type: ignore[attr-defined]
         try:
             request.oauth_parameters = self.read(request)  # type: ignore[attr-defined]
             response = self.answer(request)
+        except limits.TooManyRequestsError as error:
+            response = limits.answer(error)
         except errors.OAuth2Error as error:
             response = HttpResponse(error.json, status=error.status_code, content_type="application/json")
+        if response.status_code == 401:
+            response = self._counted(request, response)
         if response.status_code >= 400:
             response.content = describe_body(response.content)
         if response.status_code == 401:
             self.challenge(request, response)
-        return self._uncached(response)
-
-    def read(self, request: HttpRequest) -> dict[str, str]:
-        return read_parameters(request, known=(*_CLIENT_PARAMETERS, *self.parameters))
-
-    def answer(self, request: HttpRequest) -> HttpResponse:
-        """Answer the request, whose parameters have been read. May raise oauthlib's errors."""
         self._note_outcome(request, response)
-        raise NotImplementedError
+        return self._uncached(response)
 
     def _counted(self, request: HttpRequest, failure: HttpResponse) -> HttpResponse:
         """Return the failure, or that there were too many."""
@@ -72,6 +72,13 @@ class ClientEndpoint(OAuthLibMixin, View):
         outcome = json.loads(response.content)["error"] if response.status_code >= 400 else "ok"
         grant = getattr(request, "oauth_parameters", {}).get("grant_type", "")
         note_outcome(outcome, grant=grant if grant in GRANTS else "")
+
+    def read(self, request: HttpRequest) -> dict[str, str]:
+        return read_parameters(request, known=(*_CLIENT_PARAMETERS, *self.parameters))
+
+    def answer(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request, whose parameters have been read. May raise oauthlib's errors."""
+        raise NotImplementedError
 
     def authenticated_client(self, request: HttpRequest) -> Application:
         """Return the confidential, approved client that has authenticated itself. Raises oauthlib's errors."""
@@ -107,6 +114,7 @@ class ClientEndpoint(OAuthLibMixin, View):
 class TokenView(ClientEndpoint):
     """Every token door (CONTRACT section 4): exchanges a code, refreshes, or issues to a service."""
 
+    limit_rule = "token"
     parameters = (
         "grant_type",
         "code",
@@ -139,16 +147,21 @@ class TokenView(ClientEndpoint):
 class RevokeTokenView(ClientEndpoint):
     """RFC 7009: a client gives up one of its own tokens."""
 
+    limit_rule = "revocation"
     parameters = ("token", "token_type_hint")
 
     def answer(self, request: HttpRequest) -> HttpResponse:
-        _uri, _headers, body, status = self.create_revocation_response(request)
-        return HttpResponse(body or b"", status=status, content_type="application/json")
+        _uri, headers, body, status = self.create_revocation_response(request)
+        response = HttpResponse(body or b"", status=status, content_type="application/json")
+        if "Retry-After" in headers:
+            response["Retry-After"] = headers["Retry-After"]
+        return response
 
 
 class IntrospectTokenView(ClientEndpoint):
     """RFC 7662: a client asks about a token of its own, a service with `introspect` about its organisation's."""
 
+    limit_rule = "introspection"
     parameters = ("token", "token_type_hint")
 
     def answer(self, request: HttpRequest) -> HttpResponse:
@@ -172,6 +185,13 @@ class RevokeConnectionView(View):
             body = {"error": "invalid_token", "error_description": "Send Authorization: Bearer and the token."}
             return self._no_store(JsonResponse(body, status=401, headers={"WWW-Authenticate": "Bearer"}))
         presented = selectors.find_token_to_revoke(token.strip(), host=host_of(request))
+        try:
+            if presented is None:
+                limits.count_failure(request)
+            else:
+                limits.admit_token(presented.application, "revocation")
+        except limits.TooManyRequestsError as error:
+            return self._no_store(limits.answer(error))
         if presented is None or not services.end_with_token(token=presented, reason=EndReason.PARTNER):
             body = {"error": "not_found", "error_description": "No connection has this access token."}
             return self._no_store(JsonResponse(body, status=404))

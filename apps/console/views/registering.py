@@ -20,6 +20,8 @@ from apps.developers.errors import AlreadyRegisteredError, RefusedError
 from apps.developers.models import Application, Draft, Status, TermsVersion
 from apps.developers.services import applications
 from apps.developers.services.terms import current_terms
+from apps.limits.counting import bucket, take
+from apps.limits.pages import with_retry_after
 from apps.organisations.middleware import organisation_of
 from apps.organisations.models import Organisation
 
@@ -98,6 +100,9 @@ class RegistrationView(ReturnsWhatWasTyped, RegistrationPage, DeveloperView):
     @sensitive_variables("secret")
     def post(self, request: HttpRequest) -> HttpResponse:
         form = self.make_form()
+        refusal = take(bucket("registration", self.user.pk), about=self.user).refusal
+        if refusal is not None:
+            return with_retry_after(self.show(form, refusal=refusal.sentence), refusal)
         if not form.is_valid():
             return self.show(form, status=400)
         organisation = form.cleaned_data["organisation"]

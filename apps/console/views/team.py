@@ -17,6 +17,8 @@ from apps.developers.errors import RefusedError
 from apps.developers.models import Invitation, Role, TeamMember
 from apps.developers.selectors import find_membership
 from apps.developers.services import team
+from apps.limits.counting import bucket, take
+from apps.limits.pages import with_retry_after
 
 #: Of the team's invitations that nobody has accepted; old ones that have run out come last.
 _MOST_INVITATIONS_SHOWN = 200
@@ -80,6 +82,13 @@ class MemberInviteView(ActionView, MembersPage):
         form = InvitationForm(request.POST)
         if not form.is_valid():
             return self.show(form=form, status=400)
+        # Of all applications together: each application's own limit is in the service.
+        refusal = take(bucket("invitation", form.cleaned_data["email"].strip().casefold())).refusal
+        if refusal is not None:
+            form.add_error(
+                "email", _("This address got many invitations of late. Try again in %(wait)s.") % {"wait": refusal.wait}
+            )
+            return with_retry_after(self.show(form=form), refusal)
         try:
             invitation = team.invite_member(application=self.application, actor=self.user, **form.cleaned_data)
         except ValidationError as error:
