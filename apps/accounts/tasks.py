@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_lazy as _
 from procrastinate.contrib.django import app
 
+from apps.accounts.expired_sessions import ExpiredSessions
 from apps.housekeeping.chores import chore
 from apps.housekeeping.dead import Dead, DeadRows
 
@@ -19,7 +20,8 @@ from apps.housekeeping.dead import Dead, DeadRows
 def delete_expired_sessions(now: datetime) -> list[Dead]:
     """Delete the sessions whose time is over: the table holds everyone who ever came by."""
     session = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class()
-    # Where people are logged in is listed beside the sessions; a log-in under way has its session in a moment.
+    # What lists where people are logged in goes with their sessions. To find rows that were left behind by other ways
+    # takes both tables whole, so there must be few: one statement a night. A log-in has its session in a moment.
     is_there = session.objects.filter(session_key=OuterRef("session_key"))
     listed = UserSession.objects.filter(~Exists(is_there), last_seen_at__lt=now - timedelta(days=1))
-    return [DeadRows(session.objects.filter(expire_date__lt=now)), DeadRows(listed)]
+    return [ExpiredSessions(session.objects.filter(expire_date__lt=now)), DeadRows(listed)]

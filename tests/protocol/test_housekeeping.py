@@ -119,6 +119,27 @@ def test_lists_of_who_is_logged_in_go_with_their_sessions(browser, member):
     assert UserSession.objects.count() == 2
 
 
+def test_list_of_an_expired_session_goes_in_its_batch_and_by_an_index(browser, member):
+    from allauth.usersessions.models import UserSession
+
+    now, live = timezone.now(), browser.client.session.session_key
+    for key in ("a", "b", "c"):
+        Session.objects.create(session_key=key, session_data="", expire_date=now - timedelta(days=1))
+    for key in ("a", "b", "c", live):
+        UserSession.objects.create(session_key=key, user=member, ip="192.0.2.1", user_agent="Browser")
+
+    assert delete_expired_sessions(timestamp=0) == 6
+
+    assert list(UserSession.objects.values_list("session_key", flat=True)) == [live]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_bitmapscan = off")
+    plan = UserSession.objects.filter(session_key__in=["a", "b"]).explain()
+    assert "Index Scan using usersessions_usersession_session_key" in plan, plan
+    [expired, _left] = chores.CHORES["apps.accounts.tasks.delete_expired_sessions"].find_dead(now)
+    assert "Index Scan using django_session_expire_date" in expired.sessions.explain()
+
+
 # --- families ---------------------------------------------------------------------------------------
 
 
