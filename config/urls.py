@@ -22,6 +22,7 @@ from apps.consent.views import (
     MembershipView,
 )
 from apps.members.views import CustomerView, DataPointsView
+from apps.operations.mirror import MirrorView
 from apps.operations.views import OperationsView
 from apps.organisations.views import BrandStylesView, LogoView
 from apps.tokens.notifications import NotificationsView
@@ -82,6 +83,7 @@ urlpatterns = [
     path("media/logos/<str:kind>/<str:name>", LogoView.as_view(), name="logo"),
     path("audit/", include("apps.audit.urls")),
     path("operations/", OperationsView.as_view(), name="operations"),
+    path("operations/mirror", MirrorView.as_view(), name="mirror"),
     path("admin/", admin.site.urls),
 ]
 

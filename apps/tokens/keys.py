@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import jwt
+from cryptography.fernet import InvalidToken
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.db import IntegrityError, transaction
@@ -99,6 +100,15 @@ def rotate_signing_keys(*, lifetimes: dict[str, timedelta | None]) -> list[Signi
             key.save(force_insert=True)
     forget_loaded_keys()
     return fresh
+
+
+def is_readable(key: SigningKey) -> bool:
+    """Say whether this deployment's secret opens the key."""
+    try:
+        cipher("signing-keys").decrypt(bytes(key.encrypted_private_key))
+    except InvalidToken:
+        return False
+    return True
 
 
 def public_jwks(now: datetime | None = None) -> dict[str, Any]:

@@ -1,0 +1,281 @@
+"""The public address, asked as a partner would ask it: TLS, and what the proxies make of a request."""
+
+import re
+import socket
+import ssl
+import time
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import certifi
+import httpx
+
+from apps.operations.doctor.database import compare_clocks
+from apps.operations.doctor.findings import Finding, Patient, ok, plural, problem, warning
+from apps.operations.mirror import HEADER, make_pass
+
+#: Seconds for each answer.
+TIMEOUT = 8
+#: Certificates of Let's Encrypt are renewed a month before they end.
+DAYS_WARNING, DAYS_PROBLEM = 20, 5
+#: A year, which browsers' lists ask for.
+HSTS_SECONDS = 31_536_000
+#: An authorization request with the longest `state`, percent-encoded.
+LONG_REQUEST = 16_000
+#: An address for documentation (RFC 5737), which nobody has.
+NOBODYS_ADDRESS = "192.0.2.99"
+
+_METADATA = "/.well-known/oauth-authorization-server"
+
+
+def examine_tls(patient: Patient) -> Iterator[Finding]:
+    """Is the certificate good, for how long, and is old TLS refused?"""
+    parts = urlsplit(patient.url)
+    if parts.scheme != "https":
+        yield problem(f"{patient.url} is not https.", "Give --url https://…, the address that users call.")
+        return
+    try:
+        with _connect(parts) as plain, _trust().wrap_socket(plain, server_hostname=parts.hostname) as secured:
+            version, certificate = secured.version(), secured.getpeercert() or {}
+    except ssl.SSLCertVerificationError as error:
+        yield problem(
+            f"the certificate is not good: {error.verify_message}.",
+            "Let the proxy send a certificate for this name, with the whole chain; for a private authority set"
+            " SSL_CERT_FILE to its certificate.",
+        )
+        return
+    except (ssl.SSLError, OSError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+        yield problem(f"no TLS connection: {reason}.", "Start the proxy; look at DNS, the port and the firewall.")
+        return
+    days = (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / 86_400
+    what = f"{version}, the certificate is good for {plural(round(days), 'day')}"
+    renew = "See why the certificate is not renewed by itself."
+    if days < DAYS_PROBLEM:
+        yield problem(f"{what}.", renew)
+    elif days < DAYS_WARNING:
+        yield warning(f"{what}.", renew)
+    elif _takes_old_tls(parts):
+        yield warning(f"{what}, but the proxy also takes TLS 1.1.", "Let it take TLS 1.2 and 1.3 only (RFC 8996).")
+    else:
+        yield ok(what)
+
+
+def examine_arrival(patient: Patient) -> Iterator[Finding]:
+    """Do the server and its proxies agree on scheme, host and whose address a request has?"""
+    parts = urlsplit(patient.url)
+    with _client(patient) as client:
+        answer = client.get("/operations/mirror", headers={HEADER: make_pass()})
+        forged = client.get(
+            "/operations/mirror",
+            headers={HEADER: make_pass(), "X-Forwarded-For": NOBODYS_ADDRESS, "X-Forwarded-Proto": "http"},
+        )
+    if answer.status_code == 400:
+        yield problem(
+            f"the server does not take the host {parts.hostname}.",
+            "Let the proxy pass the Host header on as it is, and put the name into ALLOWED_HOSTS.",
+        )
+        return
+    if answer.status_code != 200 or "application/json" not in answer.headers.get("Content-Type", ""):
+        yield problem(
+            f"something else answers at {patient.url} (status {answer.status_code}), or with another SECRET_KEY.",
+            "Lead the proxy to this server, and give all processes one SECRET_KEY.",
+        )
+        return
+    seen, seen_forged = answer.json(), forged.json() if forged.status_code == 200 else {}
+    findings = [*_scheme(seen, seen_forged), *_host(seen, parts), *_address(seen, seen_forged)]
+    yield from findings or [ok(f"scheme, host and address arrive as they are; you came from {seen['address']}")]
+
+
+def _scheme(seen: dict[str, str], forged: dict[str, str]) -> Iterator[Finding]:
+    if seen["scheme"] != "https":
+        yield problem(
+            "the server takes an https request for http: it sends out http addresses, and log-ins fail.",
+            "Let the proxy set X-Forwarded-Proto to https.",
+        )
+    elif forged.get("scheme", "https") != "https":
+        yield warning(
+            "the proxy passes on a scheme that a client made up.", "Let it set X-Forwarded-Proto anew each time."
+        )
+
+
+def _host(seen: dict[str, str], parts: SplitResult) -> Iterator[Finding]:
+    expected = parts.hostname if parts.port in (None, 443) else parts.netloc
+    if seen["host"] not in (expected, parts.netloc):
+        yield problem(
+            f"the server is told the host {seen['host']} in place of {expected}.",
+            "Let the proxy pass the Host header on as it is.",
+        )
+
+
+def _address(seen: dict[str, object], forged: dict[str, object]) -> Iterator[Finding]:
+    trusted, forwarded = seen["trusted_proxies"], seen["forwarded"]
+    if forged.get("address") == NOBODYS_ADDRESS:
+        yield problem(
+            "whoever sends X-Forwarded-For is believed: limits and audit trail can be fooled.",
+            "Let the proxy append the client's address to the header, or set it anew, and set TRUSTED_PROXIES to the"
+            " number of your proxies.",
+        )
+    elif seen["address"] is None or forwarded != trusted:
+        whose = "nobody's address is known" if seen["address"] is None else f"all seem to come from {seen['address']}"
+        yield problem(
+            f"the request came by {forwarded} proxies, and TRUSTED_PROXIES is {trusted}: {whose}.",
+            f"Set TRUSTED_PROXIES={forwarded}"
+            if forwarded
+            else "Let the proxy append the client's address to X-Forwarded-For.",
+        )
+
+
+def examine_metadata(patient: Patient) -> Iterator[Finding]:
+    """Do partners find in the metadata the address that they have asked (RFC 8414 3.3)?"""
+    with _client(patient) as client:
+        answer = client.get(_METADATA)
+    if answer.status_code != 200:
+        yield problem(
+            f"{_METADATA} is answered with status {answer.status_code}.", "See the log of the web server and the proxy."
+        )
+        return
+    document = answer.json()
+    expected = f"https://{urlsplit(patient.url).hostname}"
+    strange = sorted(
+        name
+        for name, value in document.items()
+        if isinstance(value, str) and value.startswith("http") and not _begins_with(value, expected)
+    )
+    if document["issuer"] != expected:
+        yield problem(
+            f"the issuer is {document['issuer']}, and not {expected}: partners refuse it.",
+            "Give an organisation this domain, or call --url by the domain of an organisation.",
+        )
+    elif strange:
+        yield problem(
+            f"addresses in the metadata do not begin with {expected}: {', '.join(strange)}.",
+            "Let the proxy pass on Host as it is, and set X-Forwarded-Proto to https.",
+        )
+    else:
+        yield ok(f"the issuer is {expected}")
+
+
+def _begins_with(value: str, expected: str) -> bool:
+    parts = urlsplit(value)
+    return f"{parts.scheme}://{parts.hostname}" == expected
+
+
+def examine_long_request(patient: Patient) -> Iterator[Finding]:
+    """Does the longest authorization request come through?"""
+    with _client(patient) as client:
+        status = client.get(f"{_METADATA}?ignored={'a' * LONG_REQUEST}").status_code
+    if status == 200:
+        yield ok(f"a request line of {LONG_REQUEST // 1000} KB comes through")
+    else:
+        yield problem(
+            f"a request line of {LONG_REQUEST // 1000} KB is answered with status {status}.",
+            "Let the proxy take more: nginx large_client_header_buffers 4 32k, HAProxy tune.bufsize 65536.",
+        )
+
+
+def examine_pages(patient: Patient) -> Iterator[Finding]:
+    """Does a page come with its headers, once each, and with its style sheet?"""
+    with _client(patient) as client:
+        page = client.get("/account/login/")
+        style = re.search(r'href="([^"]+\.css)"', page.text)
+        status = client.get(urljoin(patient.url, style[1])).status_code if style else 0
+    findings = []
+    policy = page.headers.get("Strict-Transport-Security", "")
+    seconds = re.search(r"max-age=(\d+)", policy)
+    if page.status_code != 200:
+        findings.append(
+            problem(f"the log-in page is answered with status {page.status_code}.", "See the log of the web server.")
+        )
+    elif status != 200:
+        findings.append(
+            problem("the log-in page's style sheet is not answered.", "Run manage.py collectstatic --noinput.")
+        )
+    if seconds is None or int(seconds[1]) < HSTS_SECONDS:
+        findings.append(
+            warning(
+                "pages come without Strict-Transport-Security for a year.",
+                "Let the proxy pass on the header that the server sends.",
+            )
+        )
+    for name in ("Strict-Transport-Security", "Content-Security-Policy", "X-Frame-Options"):
+        if len(page.headers.get_list(name)) > 1:
+            findings.append(
+                warning(f"{name} is sent twice.", "Take it out of the proxy: the server sends it by itself.")
+            )
+    yield from findings or [ok("the log-in page comes with its style sheet and security headers")]
+
+
+def examine_plain_http(patient: Patient) -> Iterator[Finding]:
+    """Is http led to https, or refused?"""
+    parts = urlsplit(patient.url)
+    if parts.port not in (None, 443):
+        yield ok(f"not asked: {patient.url} has a port of its own")
+        return
+    yield ask_plain_http(parts.hostname or "", 80)
+
+
+def ask_plain_http(host: str, port: int) -> Finding:
+    """Return what http does at that port."""
+    try:
+        with httpx.Client(timeout=TIMEOUT, trust_env=False) as client:
+            answer = client.get(f"http://{host}:{port}/account/login/", headers={"X-Forwarded-Proto": "https"})
+    except httpx.HTTPError:
+        return ok("http is refused")
+    target = answer.headers.get("Location", "")
+    if answer.is_redirect and target.startswith("https://"):
+        return ok("http is led to https")
+    if answer.status_code >= 400:
+        return ok(f"http is refused (status {answer.status_code})")
+    return problem(
+        f"http is answered with status {answer.status_code}: what is sent there travels in the clear.",
+        "Let the proxy redirect GET requests to https, and refuse all others.",
+    )
+
+
+def examine_public_clock(patient: Patient) -> Iterator[Finding]:
+    """Does the web server have our time?"""
+    with _client(patient) as client:
+        before = time.time()
+        answer = client.get(_METADATA)
+        after = time.time()
+    if "Date" not in answer.headers:
+        yield warning("answers have no Date.", "Let the proxy send one (RFC 9110 6.6.1).")
+        return
+    told = parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
+    # A Date has whole seconds, of which half a one has passed on average.
+    middle = datetime.fromtimestamp((before + after) / 2 - 0.5, UTC)
+    yield compare_clocks((told - middle).total_seconds(), f"{urlsplit(patient.url).hostname}'s")
+
+
+def _client(patient: Patient) -> httpx.Client:
+    return httpx.Client(base_url=patient.url, verify=_trust(), timeout=TIMEOUT, trust_env=False)
+
+
+def _trust() -> ssl.SSLContext:
+    """Return a context that trusts the system's authorities or SSL_CERT_FILE, and Mozilla's, as there may be none."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def _connect(parts: SplitResult) -> socket.socket:
+    return socket.create_connection((parts.hostname or "", parts.port or 443), timeout=TIMEOUT)
+
+
+def _takes_old_tls(parts: SplitResult) -> bool:
+    """Try TLS 1.1, with whatever ciphers there are. What this machine's own library refuses counts as refused."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    try:
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with _connect(parts) as plain, context.wrap_socket(plain, server_hostname=parts.hostname):
+            return True
+    except (ssl.SSLError, OSError):
+        return False

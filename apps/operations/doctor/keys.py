@@ -1,0 +1,75 @@
+"""What depends on the deployment secret: signing keys, and the seals of the audit trail."""
+
+import hmac
+from collections.abc import Iterator
+from datetime import timedelta
+
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from apps.audit.digests import seal_signature
+from apps.audit.models import AuditEvent, AuditSeal, SealedEvent
+from apps.operations.doctor.findings import Finding, Patient, ok, plural, problem, span, warning
+from apps.tokens.keys import is_readable
+from apps.tokens.models import SigningKey
+
+#: Keys are not worn out by use; a change now and then bounds what a stolen one is good for.
+ROTATE_AFTER = timedelta(days=365)
+#: Events are sealed every minute, as soon as no older transaction runs (docs/decisions/0011).
+SEALED_WITHIN = timedelta(minutes=15)
+#: How far back is looked for events that are not sealed.
+LOOK_BACK = timedelta(days=2)
+
+_OTHER_SECRET = "Put the SECRET_KEY back that this database was used with"
+
+
+def examine_signing_keys(patient: Patient) -> Iterator[Finding]:
+    """Is there one of each kind that we can open, and how old is it?"""
+    keys = list(SigningKey.objects.filter(retired_at__isnull=True).order_by("created_at"))
+    closed = [key for key in keys if not is_readable(key)]
+    if closed:
+        names = ", ".join(key.algorithm for key in closed)
+        yield problem(
+            f"SECRET_KEY does not open the signing keys ({names}): no token can be issued.",
+            f"{_OTHER_SECRET}. If it is lost: manage.py rotate_signing_keys makes new keys.",
+        )
+        return
+    missing = set(SigningKey.Algorithm.values) - {key.algorithm for key in keys}
+    if missing:
+        yield ok(f"none yet for {' and '.join(sorted(missing))}: the first token makes them")
+        return
+    age = timezone.now() - keys[0].created_at
+    if age > ROTATE_AFTER:
+        yield warning(
+            f"the signing keys are {span(age.total_seconds())} old.",
+            "Run manage.py rotate_signing_keys; tokens that were issued go on being valid.",
+        )
+    else:
+        yield ok(f"{plural(len(keys), 'signing key')}, open with this SECRET_KEY, {span(age.total_seconds())} old")
+
+
+def examine_audit_trail(patient: Patient) -> Iterator[Finding]:
+    """Is the newest seal ours, and is nothing left unsealed?"""
+    last = AuditSeal.objects.order_by("-pk").first()
+    if last is not None and not hmac.compare_digest(bytes(last.signature), seal_signature(last)):
+        yield problem(
+            f"seal {last.pk} of the audit trail was not made with this SECRET_KEY, or has been changed.",
+            f"{_OTHER_SECRET}, and run manage.py verify_audit.",
+        )
+        return
+    now = timezone.now()
+    unsealed = (
+        AuditEvent.objects.filter(happened_at__gt=now - LOOK_BACK, happened_at__lt=now - SEALED_WITHIN)
+        .filter(~Exists(SealedEvent.objects.filter(event=OuterRef("pk"))))
+        .order_by("happened_at", "id")
+        .first()
+    )
+    if unsealed is not None:
+        yield problem(
+            f"events have not been sealed for {span((now - unsealed.happened_at).total_seconds())}.",
+            "Start manage.py work; if it runs, end the transaction that has been open for as long (pg_stat_activity).",
+        )
+    elif last is None:
+        yield ok("nothing had to be sealed yet")
+    else:
+        yield ok(f"seal {last.pk} is the last one, {span((now - last.sealed_at).total_seconds())} old, and ours")
