@@ -22,6 +22,11 @@ from apps.limits.refusals import Refusal, note_refusal
 from apps.limits.rules import RULES
 from apps.limits.stores import Slot, current_store
 from apps.sealing import derive_secret
+from apps.telemetry import metrics
+
+# From the start at 0: a first refusal would not be seen as an increase.
+for _rule in RULES:
+    metrics.limit_refusals.labels(_rule)
 
 
 @dataclass(frozen=True)
@@ -97,4 +102,6 @@ def take(
             refusal = Refusal(bucket.rule, seconds)
         if count == rate.amount + 1:
             note_refusal(bucket.rule, application=application, about=about() if callable(about) else about)
+    if refusal is not None:
+        metrics.limit_refusals.labels(refusal.rule).inc()
     return Taking(slots, refusal)

@@ -51,6 +51,9 @@ oauth_requests = Counter(
     registry=REGISTRY,
 )
 logins = Counter("countersign_logins", "Log-ins tried.", ["outcome"], registry=REGISTRY)
+limit_refusals = Counter(
+    "countersign_limit_refusals", "Requests refused because a limit was reached.", ["limit"], registry=REGISTRY
+)
 mails = Counter("countersign_mails", "Mails that the worker tried to send.", ["outcome"], registry=REGISTRY)
 webhook_deliveries = Counter(
     "countersign_webhook_deliveries", "Tries of delivering a webhook.", ["outcome"], registry=REGISTRY

@@ -24,6 +24,7 @@ from apps.limits.refusals import Refusal
 from apps.limits.rules import RULES
 from apps.limits.stores import Slot
 from apps.limits.tasks import delete_old_counts
+from apps.telemetry.metrics import REGISTRY
 from config.environment import VARIABLES
 
 
@@ -310,6 +311,16 @@ def test_reaching_a_limit_is_recorded_once_in_a_span(db, store, limited, clock, 
     events = AuditEvent.objects.filter(tag="visitor:limit:reached")
     assert [event.details for event in events] == [{"limit": "token"}] * 2
     assert {event.application_id for event in events} == {application.row.pk}
+
+
+def test_every_refusal_is_counted_by_its_limit(db, limited):
+    limited(signup="2/h")
+    before = REGISTRY.get_sample_value("countersign_limit_refusals_total", {"limit": "signup"})
+
+    for _ in range(5):
+        take(bucket("signup", "counted"))
+
+    assert REGISTRY.get_sample_value("countersign_limit_refusals_total", {"limit": "signup"}) == before + 3
 
 
 def test_whose_account_it_is_is_looked_up_for_the_record_only(db, limited):
