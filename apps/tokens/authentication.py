@@ -54,7 +54,8 @@ class ResourceThrottle(BaseThrottle):
     def allow_request(self, request: Request, view: Any) -> bool:
         """Return True, or raise TooManyResourceRequests, which answers in the shape of our other errors."""
         try:
-            limits.admit_resource_request(request.auth)
+            token: Any = request.auth
+            limits.admit_resource_request(token)
         except limits.TooManyRequestsError as error:
             raise TooManyResourceRequests(error) from error
         return True

@@ -100,9 +100,9 @@ class RegistrationView(ReturnsWhatWasTyped, RegistrationPage, DeveloperView):
     @sensitive_variables("secret")
     def post(self, request: HttpRequest) -> HttpResponse:
         form = self.make_form()
-        refusal = take(bucket("registration", self.user.pk), about=self.user).refusal
-        if refusal is not None:
-            return with_retry_after(self.show(form, refusal=refusal.sentence), refusal)
+        limit = take(bucket("registration", self.user.pk), about=self.user).refusal
+        if limit is not None:
+            return with_retry_after(self.show(form, refusal=limit.sentence), limit)
         if not form.is_valid():
             return self.show(form, status=400)
         organisation = form.cleaned_data["organisation"]

@@ -83,12 +83,10 @@ class MemberInviteView(ActionView, MembersPage):
         if not form.is_valid():
             return self.show(form=form, status=400)
         # Of all applications together: each application's own limit is in the service.
-        refusal = take(bucket("invitation", form.cleaned_data["email"].strip().casefold())).refusal
-        if refusal is not None:
-            form.add_error(
-                "email", _("This address got many invitations of late. Try again in %(wait)s.") % {"wait": refusal.wait}
-            )
-            return with_retry_after(self.show(form=form), refusal)
+        limit = take(bucket("invitation", form.cleaned_data["email"].strip().casefold())).refusal
+        if limit is not None:
+            form.add_error("email", _("This address got many invitations of late. Try again in %s.") % limit.wait)
+            return with_retry_after(self.show(form=form), limit)
         try:
             invitation = team.invite_member(application=self.application, actor=self.user, **form.cleaned_data)
         except ValidationError as error:
