@@ -21,6 +21,7 @@ PAGE = ROOT / "docs" / "compliance.md"
 TITLES = {
     "CONTRACT": "The wire contract",
     "RFC 6749": "The OAuth 2.0 Authorization Framework",
+    "RFC 6585": "Additional HTTP Status Codes",
     "RFC 6750": "Bearer Token Usage",
     "RFC 7009": "Token Revocation",
     "RFC 7517": "JSON Web Key",
