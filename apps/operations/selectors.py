@@ -72,6 +72,22 @@ LEFT JOIN LATERAL (SELECT max(e.at) AS at FROM procrastinate_events e WHERE e.jo
 WHERE j.status = 'failed' ORDER BY j.id DESC LIMIT %s
 """
 
+# The index of the age finds the latest; no more are looked at, however many there are in a day.
+_NOTIFICATIONS = """
+SELECT count(*) FILTER (WHERE state = 'delivered'), count(*) FILTER (WHERE state = 'failed'), count(*)
+FROM (
+    SELECT state FROM webhooks_notification WHERE created_at > now() - interval '1 day'
+    ORDER BY created_at DESC LIMIT %s
+) latest
+"""
+
+_WEBHOOKS = """
+SELECT (SELECT count(*) FROM (SELECT 1 FROM webhooks_notification WHERE state = 'queued' LIMIT %s) waiting),
+       count(*) FILTER (WHERE paused_at IS NULL AND failing_since IS NOT NULL),
+       count(*) FILTER (WHERE paused_at IS NOT NULL)
+FROM webhooks_endpoint WHERE url <> ''
+"""
+
 _WORKERS = "SELECT count(*), max(last_heartbeat) FROM procrastinate_workers WHERE last_heartbeat > %s"
 
 
@@ -134,6 +150,27 @@ class Queue:
 
 
 @dataclass(frozen=True)
+class Webhooks:
+    """How deliveries fare. Notifications are those of the last day, endpoints those that have an address."""
+
+    delivered: int
+    failed: int
+    #: Of the last day, but of no more than `MOST_COUNTED`, the latest.
+    looked_at: int
+    waiting: int
+    failing_endpoints: int
+    paused_endpoints: int
+
+    @property
+    def are_not_all(self) -> bool:
+        return self.looked_at == MOST_COUNTED
+
+    @property
+    def is_waiting_beyond_counting(self) -> bool:
+        return self.waiting == MOST_COUNTED
+
+
+@dataclass(frozen=True)
 class FailedJob:
     """A job that was given up. What it was asked to do is not shown: it may be a mail."""
 
@@ -167,6 +204,12 @@ def find_periodic_tasks() -> list[PeriodicTask]:
 
 def find_queues() -> list[Queue]:
     return [Queue(*row) for row in _read(_QUEUES)]
+
+
+def find_webhooks() -> Webhooks:
+    [(delivered, failed, looked_at)] = _read(_NOTIFICATIONS, MOST_COUNTED)
+    [(waiting, failing, paused)] = _read(_WEBHOOKS, MOST_COUNTED)
+    return Webhooks(delivered, failed, looked_at, waiting, failing, paused)
 
 
 def find_failed_jobs() -> list[FailedJob]:

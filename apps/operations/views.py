@@ -11,6 +11,7 @@ from apps.operations.selectors import (
     find_failed_jobs,
     find_periodic_tasks,
     find_queues,
+    find_webhooks,
 )
 
 
@@ -27,6 +28,7 @@ class OperationsView(PermissionRequiredMixin, View):
             "tasks": find_periodic_tasks(),
             "queues": find_queues(),
             "failed_jobs": find_failed_jobs(),
+            "webhooks": find_webhooks(),
             "workers": workers,
             "last_sign_at": last_sign_at,
             "most_counted": MOST_COUNTED,

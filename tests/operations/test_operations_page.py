@@ -19,6 +19,7 @@ from apps.organisations.queue import queue_jobs
 from apps.organisations.tasks import send_mail
 from apps.tokens import tasks
 from apps.tokens.models import Grant
+from apps.webhooks.models import Endpoint, Notification
 
 MAIL = dict.fromkeys(("template", "sender", "reply_to", "subject", "text", "html"), "")
 
@@ -159,6 +160,35 @@ def test_it_says_whether_a_worker_is_alive(operator):
         cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
 
     assert "A worker is running" in operator.get("/operations/").content.decode()
+
+
+def test_webhooks_are_shown_with_what_waits_and_what_fails(operator, application):
+    endpoint = Endpoint.objects.create(application=application.row, url="https://partner.example/hooks")
+    for state, age in (("delivered", 1), ("delivered", 2), ("failed", 3), ("queued", 1), ("delivered", 25)):
+        created_at = timezone.now() - timedelta(hours=age)
+        Notification.objects.create(
+            application=application.row, endpoint=endpoint, body="{}", state=state, created_at=created_at
+        )
+    Endpoint.objects.update(failing_since=timezone.now())
+
+    webhooks = operator.get("/operations/").context["webhooks"]
+
+    assert (webhooks.delivered, webhooks.failed, webhooks.waiting) == (2, 1, 1)
+    assert (webhooks.failing_endpoints, webhooks.paused_endpoints) == (1, 0)
+    assert not webhooks.are_not_all
+
+
+def test_no_more_notifications_are_looked_at_than_is_quick(operator, application, monkeypatch):
+    monkeypatch.setattr(selectors, "MOST_COUNTED", 2)
+    endpoint = Endpoint.objects.create(application=application.row, url="https://partner.example/hooks")
+    for state in ("delivered", "queued", "queued", "queued"):
+        Notification.objects.create(application=application.row, endpoint=endpoint, body="{}", state=state)
+
+    webhooks = operator.get("/operations/").context["webhooks"]
+
+    assert webhooks.waiting == 2
+    assert webhooks.is_waiting_beyond_counting
+    assert webhooks.are_not_all
 
 
 def test_task_without_a_record_of_its_own_is_read_from_the_queue(operator):
