@@ -34,7 +34,8 @@ class Handler(WSGIHandler):
 
 
 with told_plainly():
+    # First, while next to nothing is loaded: granian gives up only workers that end within seconds.
+    refuse_unsafe_start()
     django.setup(set_prefix=False)
-refuse_unsafe_start()
 limit_statements()
 application = Handler()

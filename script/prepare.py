@@ -30,8 +30,8 @@ def main() -> None:
     from apps.operations.production import refuse_unsafe_start, told_plainly
 
     with told_plainly():
+        refuse_unsafe_start()
         django.setup()
-    refuse_unsafe_start()
     migrate()
     collect_static_files()
     print(json.dumps(demo_data()))

@@ -40,6 +40,8 @@ def told_plainly() -> Iterator[None]:
 def refuse_unsafe_start() -> None:
     """End the process, with all that is wrong, if this is a production and its settings are not fit for it.
 
+    Needs no Django settings. Raises SettingsError for what cannot be read, see `told_plainly`.
+
     Called by whatever serves or works: `manage.py serve` and `work`, `config.wsgi`, and script/server's preparation.
     """
     environment = Environment()

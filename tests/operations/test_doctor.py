@@ -580,7 +580,7 @@ def of(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> list[examination.Resu
 def test_check_that_fails_is_a_finding_and_the_next_ones_are_made(monkeypatch):
     def fails(patient: Patient) -> Iterator[Finding]:
         yield ok("so far")
-        execute("SELECT * FROM no_such_table")
+        execute("SELECT 1 / 0")
 
     def succeeds(patient: Patient) -> Iterator[Finding]:
         execute("SELECT 1")
@@ -593,7 +593,19 @@ def test_check_that_fails_is_a_finding_and_the_next_ones_are_made(monkeypatch):
         ("one", Level.PROBLEM),
         ("two", Level.OK),
     ]
-    assert "no_such_table" in results[1].finding.what
+    assert "division by zero" in results[1].finding.what
+
+
+@pytest.mark.django_db
+def test_missing_table_is_only_the_migrations_problem(monkeypatch):
+    def fails(patient: Patient) -> Iterator[Finding]:
+        execute("SELECT * FROM no_such_table")
+        yield ok("never")
+
+    [result] = of(monkeypatch, Check("one", fails, needs_database=True))
+
+    assert result.finding.level is Level.WARNING
+    assert result.finding.advice == "Run manage.py migrate."
 
 
 @pytest.mark.django_db

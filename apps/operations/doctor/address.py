@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import certifi
@@ -90,7 +91,7 @@ def examine_arrival(patient: Patient) -> Iterator[Finding]:
     yield from findings or [ok(f"scheme, host and address arrive as they are; you came from {seen['address']}")]
 
 
-def _scheme(seen: dict[str, str], forged: dict[str, str]) -> Iterator[Finding]:
+def _scheme(seen: dict[str, Any], forged: dict[str, Any]) -> Iterator[Finding]:
     if seen["scheme"] != "https":
         yield problem(
             "the server takes an https request for http: it sends out http addresses, and log-ins fail.",
@@ -102,7 +103,7 @@ def _scheme(seen: dict[str, str], forged: dict[str, str]) -> Iterator[Finding]:
         )
 
 
-def _host(seen: dict[str, str], parts: SplitResult) -> Iterator[Finding]:
+def _host(seen: dict[str, Any], parts: SplitResult) -> Iterator[Finding]:
     expected = parts.hostname if parts.port in (None, 443) else parts.netloc
     if seen["host"] not in (expected, parts.netloc):
         yield problem(
@@ -111,7 +112,7 @@ def _host(seen: dict[str, str], parts: SplitResult) -> Iterator[Finding]:
         )
 
 
-def _address(seen: dict[str, object], forged: dict[str, object]) -> Iterator[Finding]:
+def _address(seen: dict[str, Any], forged: dict[str, Any]) -> Iterator[Finding]:
     trusted, forwarded = seen["trusted_proxies"], seen["forwarded"]
     if forged.get("address") == NOBODYS_ADDRESS:
         yield problem(
@@ -122,7 +123,7 @@ def _address(seen: dict[str, object], forged: dict[str, object]) -> Iterator[Fin
     elif seen["address"] is None or forwarded != trusted:
         whose = "nobody's address is known" if seen["address"] is None else f"all seem to come from {seen['address']}"
         yield problem(
-            f"the request came by {forwarded} proxies, and TRUSTED_PROXIES is {trusted}: {whose}.",
+            f"the request came by {plural(forwarded, 'proxy', 'proxies')}, and TRUSTED_PROXIES is {trusted}: {whose}.",
             f"Set TRUSTED_PROXIES={forwarded}"
             if forwarded
             else "Let the proxy append the client's address to X-Forwarded-For.",

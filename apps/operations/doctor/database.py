@@ -71,7 +71,7 @@ def examine_server(patient: Patient) -> Iterator[Finding]:
         )
         return
     milliseconds = 1000 * (time.monotonic() - began)
-    version = connection.pg_version
+    version = _version()
     if version < OLDEST_VERSION:
         yield problem(f"PostgreSQL is version {version // 10_000}.", "Upgrade it to version 14 or newer.")
     [(encoding, zone, fsync, pages, commit, is_standby, size, _)] = read(_SERVER)
@@ -96,9 +96,14 @@ def examine_server(patient: Patient) -> Iterator[Finding]:
     yield ok(f"PostgreSQL {version // 10_000} answers within {milliseconds:.0f} ms; the database has {size}")
 
 
+def _version() -> int:
+    """Return the server's version as 180001 for 18.1."""
+    return int(read("SHOW server_version_num")[0][0])
+
+
 def examine_collation(patient: Patient) -> Iterator[Finding]:
     """Has the operating system's order of text changed under the indexes?"""
-    if connection.pg_version < 150_000:
+    if _version() < 150_000:
         yield ok("this version of PostgreSQL does not tell")
         return
     [(made_with, now)] = read(_COLLATION)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 from django.db import transaction
+from psycopg import errors
 
 from apps.operations.doctor import address, configuration, content, database, files, keys, mail, work
 from apps.operations.doctor.findings import Check, Finding, Level, Patient, problem, warning
@@ -56,6 +57,10 @@ CHECKS_OF_ADDRESS: tuple[Check, ...] = (
 )
 
 
+_INCOMPLETE_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.UndefinedObject)
+_REPORT = "See whether code and database belong together (migrations); otherwise it is a fault of Countersign's."
+
+
 @dataclass(frozen=True)
 class Result:
     """One line of the report."""
@@ -94,21 +99,22 @@ def _examine(check: Check, patient: Patient) -> list[Finding]:
     try:
         with protected:
             findings.extend(check.examine(patient))
+    except httpx.ConnectError:
+        # That is what the check of TLS is about, which makes the same connection.
+        findings.append(warning("not looked at, because no connection can be made.", "See TLS."))
     except httpx.HTTPError as error:
         findings.append(
             problem(
-                f"{patient.url} does not answer: {str(error) or type(error).__name__}.",
-                "Start the proxy and the web server; look at DNS, the port and the firewall.",
+                f"{patient.url} does not answer as it should: {str(error) or type(error).__name__}.",
+                "See the log of the proxy and of the web server.",
             )
         )
     except Exception as error:  # whatever it is, the other checks are to be made
-        reason = " ".join(str(error).split())[:200]
-        findings.append(
-            problem(
-                f"could not be looked at: {type(error).__name__}: {reason}.",
-                "Run manage.py migrate; if that does not help, look into the log.",
-            )
-        )
+        if isinstance(error.__cause__, _INCOMPLETE_SCHEMA):
+            findings.append(warning("not looked at: tables of it are missing or old.", "Run manage.py migrate."))
+        else:
+            reason = str(error).partition("\n")[0]
+            findings.append(problem(f"could not be looked at: {type(error).__name__}: {reason}", _REPORT))
     return findings
 
 
