@@ -2,6 +2,8 @@
 
 A door of one programme serves every profile (CONTRACT section 0); its name says where it comes from. The standard
 names (`authorize`, `token`) are the loyalty programme's doors, because they are what RFC 8414 metadata points to.
+
+`/livez`, `/readyz` and `/metrics` are answered before this map is asked (apps/operations/middleware.py).
 """
 
 from django.conf import settings

@@ -7,12 +7,13 @@ from typing import Any
 
 import django
 from django.db import DatabaseError, connection
+from procrastinate.contrib.django import app
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 from apps.housekeeping.chores import CHORES
 from apps.operations.deadline import Question
-from apps.operations.selectors import find_queues
+from apps.operations.selectors import Queue, find_queues
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def write_gauges() -> bytes:
 
 
 def _read_gauges() -> Iterator[Metric]:
-    """Six statements, whatever there is."""
+    """A few statements, whatever there is."""
     depth = GaugeMetricFamily("countersign_queue_jobs", "Jobs of the queue.", labels=["queue", "state"])
     age = GaugeMetricFamily(
         "countersign_queue_oldest_job_age_seconds",
@@ -92,7 +93,10 @@ def _read_gauges() -> Iterator[Metric]:
         labels=["queue"],
     )
     [(now,)] = _read("SELECT now()")
-    for queue in find_queues():
+    found = {queue.name: queue for queue in find_queues()}
+    # An empty queue is told too: "nothing waits" is not "no data".
+    for name in sorted(found.keys() | {task.queue for task in app.tasks.values()}):
+        queue = found.get(name) or Queue(name, ready=0, later=0, doing=0, failed=0, oldest_at=None)
         for state in _QUEUE_STATES:
             depth.add_metric([queue.name, state], getattr(queue, state))
         waits = (now - queue.oldest_at).total_seconds() if queue.oldest_at is not None else 0.0
