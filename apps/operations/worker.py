@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 from procrastinate import App
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.utils import connector_params
@@ -35,11 +36,10 @@ CONNECTIONS = {"min_size": 2, "max_size": 8, "timeout": 10}
 
 def run_worker() -> None:
     """Do what is queued, until SIGTERM or SIGINT. The periodic tasks are queued from here too."""
-    with app.replace_connector(PsycopgConnector(kwargs=connector_params(), **CONNECTIONS)) as worker_app:
-        asyncio.run(_work_until_stopped(worker_app))
+    asyncio.run(_work_until_stopped())
 
 
-async def _work_until_stopped(worker_app: App) -> None:
+async def _work_until_stopped() -> None:
     loop = asyncio.get_running_loop()
     # One thread for each job that blocks, and some for asyncio's own needs, such as looking up names.
     loop.set_default_executor(ThreadPoolExecutor(ALL_QUEUES_AT_ONCE + 4, thread_name_prefix="worker"))
@@ -49,8 +49,8 @@ async def _work_until_stopped(worker_app: App) -> None:
     sign_of_life = asyncio.create_task(_show_sign_of_life())
     while not stop.is_set():
         try:
-            await _until(stop, _work(worker_app))
-        except ConnectorException as error:
+            await _until(stop, _work())
+        except (ConnectorException, psycopg.OperationalError) as error:
             # Its text may quote the query, and with it what a job is about.
             logger.error("The database is away (%s).", type(error.__cause__ or error).__name__)
         if not stop.is_set():
@@ -74,28 +74,34 @@ def _ask_to_stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         loop.remove_signal_handler(number)
 
 
-async def _work(worker_app: App) -> None:
-    """Run both workers until one of them ends, and stop the other one then. Cancelling stops both in order.
+async def _work() -> None:
+    """Connect, and run both workers until one of them ends; then the other is stopped. Cancelling stops both in order.
 
     Each queues the periodic tasks; the database lets each task's time through once, however many workers there are.
     """
-    async with worker_app.open_async():
-        options: dict[str, Any] = {"shutdown_graceful_timeout": STOP_SECONDS, "install_signal_handlers": False}
-        workers = [
-            asyncio.create_task(worker_app.run_worker_async(concurrency=ALL_QUEUES_AT_ONCE, **options)),
-            asyncio.create_task(
-                worker_app.run_worker_async(concurrency=WEBHOOKS_AT_ONCE, queues=["webhooks"], **options)
-            ),
-        ]
+    connector = PsycopgConnector(kwargs=connector_params(), **CONNECTIONS)
+    with app.replace_connector(connector) as worker_app:
         try:
-            await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+            await worker_app.open_async()
+            await _run_both(worker_app)
         finally:
-            for worker in workers:
-                worker.cancel()
-            results = await asyncio.gather(*workers, return_exceptions=True)
-            for result in results:
-                if isinstance(result, Exception):
-                    raise result
+            await worker_app.close_async()
+
+
+async def _run_both(worker_app: App) -> None:
+    options: dict[str, Any] = {"shutdown_graceful_timeout": STOP_SECONDS, "install_signal_handlers": False}
+    workers = [
+        asyncio.create_task(worker_app.run_worker_async(concurrency=ALL_QUEUES_AT_ONCE, **options)),
+        asyncio.create_task(worker_app.run_worker_async(concurrency=WEBHOOKS_AT_ONCE, queues=["webhooks"], **options)),
+    ]
+    try:
+        await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        for result in await asyncio.gather(*workers, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,135 @@
+"""`manage.py work`, as a process of its own: one process for everything that is queued."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+from django.conf import settings
+from django.db import connection as database
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from apps.connections.models import Connection, EndReason
+from apps.organisations.tasks import resume_jobs, send_mail
+from apps.tokens.services import end_connection
+from apps.webhooks.models import Notification, State
+from tests.webhooks.conftest import empty_queue, listen, receive  # noqa: F401 (fixtures)
+from tests.webhooks.receivers import respond
+from tests.webhooks.test_killed_worker import Server, url_of_test_database, wait_until
+
+pytestmark = [pytest.mark.timeout(300)]
+
+
+@contextlib.contextmanager
+def working(database_url, **environment):
+    """`manage.py work` on this database; ended if it has not ended by itself."""
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "work"],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "DATABASE_URL": database_url, **environment},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(timeout=20)
+
+
+@contextlib.contextmanager
+def silent_mail_server():
+    """Takes connections and never says a word; yields its port."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        yield server.getsockname()[1]
+
+
+def queue_mail(number):
+    send_mail.defer(
+        template="t", to=f"{number}@example.com", sender="a@example.com", reply_to="", subject="s", text="t", html="t"
+    )
+
+
+def end_a_connection(user, application):
+    end_connection(connection=Connection.objects.create(user=user, application=application.row), reason=EndReason.USER)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_mails_to_a_server_that_does_not_answer_hold_up_no_webhook(application, member, make_user, listen, empty_queue):  # noqa: F811
+    receiver = listen(application)
+    with silent_mail_server() as port, working(url_of_test_database(), EMAIL_URL=f"smtp://127.0.0.1:{port}"):
+        for number in range(20):
+            queue_mail(number)
+        wait_until(lambda: ProcrastinateJob.objects.filter(queue_name="mail", status="doing").count() == 4)
+        end_a_connection(make_user("someone@example.com"), application)
+        began = time.monotonic()
+        wait_until(lambda: receiver.requests)
+        assert time.monotonic() - began < 10
+        assert ProcrastinateJob.objects.filter(queue_name="mail", status="doing").count() == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_stop_lets_a_delivery_end_that_is_under_way(application, member, make_user, listen, empty_queue):  # noqa: F811
+    may_answer = threading.Event()
+
+    def slowly(connection):
+        may_answer.wait(60)
+        respond()(connection)
+
+    receiver = listen(application, slowly)
+    end_a_connection(make_user("someone@example.com"), application)
+    with working(url_of_test_database()) as worker:
+        wait_until(lambda: receiver.requests)
+        worker.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        assert worker.poll() is None
+        may_answer.set()
+        assert worker.wait(timeout=20) == 0
+    assert Notification.objects.get().state == State.DELIVERED
+    assert not ProcrastinateJob.objects.filter(status="doing").exists()
+    with database.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM procrastinate_workers")
+        assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_time_of_a_periodic_task_is_queued_once_though_two_workers_look_for_it(empty_queue):  # noqa: F811
+    with working(url_of_test_database()):
+        wait_until(lambda: ProcrastinateJob.objects.filter(task_name=resume_jobs.name).exists())
+        time.sleep(3)
+        with database.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*), count(DISTINCT (task_name, defer_timestamp)) FROM procrastinate_periodic_defers"
+            )
+            deferred, times = cursor.fetchone()
+        assert deferred == times > 0
+
+
+def test_worker_begins_again_by_itself_when_postgresql_is_back(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("away")
+    folder.chmod(0o711)
+    server = Server(folder)
+    server.start()
+    try:
+        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+        subprocess.run(migrate, cwd=settings.BASE_DIR, env={**os.environ, "DATABASE_URL": server.url}, check=True)
+        with working(server.url) as worker:
+            wait_until(lambda: server.ask("SELECT count(*) FROM procrastinate_workers") == [(2,)])
+            server.kill()
+            time.sleep(12)
+            assert psutil.pid_exists(worker.pid)
+            server.start()
+            [(queued,)] = server.ask(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, args) "
+                f"VALUES ('default', '{resume_jobs.name}', '{{\"timestamp\": 0}}') RETURNING id"
+            )
+            state = f"SELECT status::text FROM procrastinate_jobs WHERE id = {queued}"
+            wait_until(lambda: server.ask(state) == [("succeeded",)], 90)
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(timeout=30) == 0
+    finally:
+        server.stop()
