@@ -35,8 +35,11 @@ def fill_environment(environment: MutableMapping[str, str], *, reload: bool = Fa
         "DATABASE_URL",
         "SECRET_KEY",
     ):  # as the settings read them: NAME_FILE names a file with the value
-        if environment.get(f"{name}_FILE"):
-            environment[name] = Path(environment[f"{name}_FILE"]).read_text().strip()
+        if path := environment.get(f"{name}_FILE"):
+            try:
+                environment[name] = Path(path).read_text().strip("\r\n")
+            except OSError as error:
+                raise StartError(f"{name}_FILE={path} cannot be read: {error.strerror}") from None
     environment["VAR_DIR"] = str(Path(environment.get("VAR_DIR") or CHECKOUT / "var").absolute())
     environment.setdefault("DEMO_MODE", "1")
     environment.setdefault("DEBUG", "1" if reload else "0")

@@ -39,7 +39,8 @@ environment variables, all optional:
   DATABASE_URL    postgresql://user:password@host:5432/name; unset: an embedded PostgreSQL in VAR_DIR
   SECRET_KEY      unset: made once and kept in VAR_DIR/secret-key
   DEMO_MODE       1 (default): demo data in an empty database, plain http on loopback, logins printed
-                  0: none of that; ALLOWED_HOSTS then has to name your hosts, and https is expected
+                  0: a production, behind a proxy with TLS; ALLOWED_HOSTS, EMAIL_URL and DEFAULT_FROM_EMAIL
+                  have to be set, and what is missing is told
 README.md tells more.
 """
 

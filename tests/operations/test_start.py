@@ -22,6 +22,7 @@ READY = "Ctrl-C ends it"
 SETTINGS = (
     "DATABASE_URL",
     "SECRET_KEY",
+    "ENVIRONMENT",
     "DEBUG",
     "DEMO_MODE",
     "INSECURE_HTTP",
@@ -200,6 +201,23 @@ def test_unknown_database_is_refused(start: Callable[..., Start]) -> None:
     parts = urlsplit(os.environ["DATABASE_URL"])
     line = refusal(start(DATABASE_URL=parts._replace(path="/no_such_database").geturl()))
     assert "does not exist -- create it first" in line
+
+
+def test_file_that_cannot_be_read_is_refused(start: Callable[..., Start]) -> None:
+    assert "SECRET_KEY_FILE=/nonexistent cannot be read" in refusal(start(SECRET_KEY_FILE="/nonexistent"))
+
+
+def test_unsafe_production_is_refused(start: Callable[..., Start]) -> None:
+    refused = start(DEMO_MODE="0", INSECURE_HTTP="1", ALLOWED_HOSTS="*")
+    assert refused.process.wait(timeout=200) == 1, refused.output
+    assert "Traceback" not in refused.output
+    for name in ("INSECURE_HTTP", "ALLOWED_HOSTS", "EMAIL_URL", "DEFAULT_FROM_EMAIL"):
+        assert f"  {name} " in refused.output, refused.output
+
+
+def test_production_starts_when_it_has_what_it_needs(start: Callable[..., Start]) -> None:
+    running = start(DEMO_MODE="0", ALLOWED_HOSTS="sign.example.com", EMAIL_URL="consolemail://").wait_until_ready()
+    assert "Demo logins" not in running.output
 
 
 def test_old_python_is_refused(start: Callable[..., Start], tmp_path: Path) -> None:
