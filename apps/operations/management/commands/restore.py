@@ -5,9 +5,10 @@ import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
-from django.db import DatabaseError
+from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
+from apps.audit import trail
 from apps.operations.backups.age import Keys, read_identities
 from apps.operations.backups.errors import BackupError
 from apps.operations.backups.restoring import Restored, check_archive, restore_backup, write_secret_key
@@ -74,12 +75,13 @@ class Command(AnsweringCommand):
         if restored.set_aside is not None:
             self.note(f"The pictures that were here before are in {restored.set_aside}; delete them when all is well.")
         pending = self._migrate(is_wanted=not options["no_migrate"])
+        if not pending:
+            with transaction.atomic():
+                trail.record("operator:backup:restored", made_at=restored.made_at)
         self.answer({**_told(restored), "restored": True, "pending_migrations": pending}, as_json=options["json"])
 
     def _migrate(self, *, is_wanted: bool) -> int:
         """Apply what is pending; return how many migrations still are."""
-        from django.db import connection
-
         try:
             if is_wanted:
                 call_command("migrate", interactive=False, verbosity=0, stdout=self.stderr)

@@ -1,0 +1,576 @@
+"""`manage.py backup` and `restore`, run for real: from a running server into an empty cluster, and what is refused."""
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import psycopg
+import pyrage
+import pytest
+import requests
+
+from apps.operations.backups import age
+from apps.operations.backups.errors import BackupError, DamagedArchiveError, WrongKeyError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CHECKOUT / "script"))
+from embedded_postgres import THROWAWAY_SETTINGS, EmbeddedPostgres  # noqa: E402
+
+CALLBACK = "https://torilla.example/callback"
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A database, a folder for pictures, and a secret."""
+
+    url: str
+    var: Path
+    secret_key: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        others = ("BACKUP_", "DATABASE_", "SECRET_", "VAR_DIR", "STATIC_")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+        own = {"DATABASE_URL": self.url, "VAR_DIR": str(self.var), "SECRET_KEY": self.secret_key}
+        static = {"STATIC_ROOT": os.environ.get("STATIC_ROOT") or f"{os.environ['VAR_DIR']}/static"}
+        return clean | static | own | {"ENVIRONMENT": "development", "PYTHONWARNINGS": "ignore"}
+
+    def manage(self, *arguments: str | Path, status: int = 0, **settings: str) -> Any:
+        """Run a command with `--json`; returns its answer, or its message when it has to fail."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *map(str, arguments), "--json"],
+            cwd=CHECKOUT,
+            env=self.environment | settings,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stderr.strip() if status else json.loads(done.stdout)
+
+    def connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url, autocommit=True)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether there is no table and no picture here."""
+        with self.connect() as connection:
+            [(tables,)] = connection.execute(
+                "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            )
+        return tables == 0 and not list((self.var / "media").glob("**/*.*"))
+
+    def schema(self) -> list[tuple[Any, ...]]:
+        """Everything that the schema is made of, apart from whom it belongs to."""
+        with self.connect() as connection:
+            return connection.execute(SCHEMA).fetchall()
+
+
+#: Of checks and of conditions only the names: PostgreSQL writes them in other words after each reading.
+SCHEMA = """
+SELECT 'column', table_name::text, column_name::text, concat_ws(' ', udt_name, character_maximum_length, is_nullable,
+       column_default, is_identity) FROM information_schema.columns WHERE table_schema = 'public'
+UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, concat_ws(' ', contype, convalidated, condeferrable)
+       FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+UNION ALL SELECT 'index', tablename, indexname, split_part(indexdef, ' WHERE ', 1)
+       FROM pg_indexes WHERE schemaname = 'public'
+UNION ALL SELECT 'trigger', tgrelid::regclass::text, tgname,
+       tgenabled::text || split_part(pg_get_triggerdef(oid), ' WHEN ', 1) FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL SELECT 'function', '', oid::regprocedure::text, pg_get_functiondef(oid)
+       FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+UNION ALL SELECT 'type', '', enumtypid::regtype::text, enumlabel FROM pg_enum
+UNION ALL SELECT 'kind', '', relname, relkind::text || relpersistence::text || coalesce(reloptions::text, '')
+       FROM pg_class WHERE relnamespace = 'public'::regnamespace
+ORDER BY 1, 2, 3, 4
+"""
+
+
+@contextlib.contextmanager
+def served(deployment: Deployment) -> Iterator[str]:
+    """Run the deployment's web server; gives its address."""
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port = chosen.getsockname()[1]
+    output = deployment.var / "server.log"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "serve"],
+            cwd=CHECKOUT,
+            env=deployment.environment | {"HOST": "127.0.0.1", "PORT": str(port), "WEB_PROCESSES": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            assert process.poll() is None, output.read_text()
+            assert time.monotonic() < deadline, output.read_text()
+            with contextlib.suppress(OSError):
+                probe = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+                with contextlib.closing(probe):
+                    probe.request("GET", "/.well-known/oauth-authorization-server")
+                    if probe.getresponse().status == 200:
+                        break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment with the demo's data, on a database of its own beside the tests' one."""
+    server = os.environ["DATABASE_URL"]
+    url = urlsplit(server)._replace(path="/to_be_backed_up").geturl()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS to_be_backed_up WITH (FORCE)")
+        connection.execute("CREATE DATABASE to_be_backed_up")
+    deployment = Deployment(url, tmp_path_factory.mktemp("here"), os.environ["SECRET_KEY"])
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
+        cwd=CHECKOUT,
+        env=deployment.environment,
+        check=True,
+    )
+    deployment.manage("seed_demo")
+    yield deployment
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("DROP DATABASE to_be_backed_up WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def identity() -> pyrage.x25519.Identity:
+    return pyrage.x25519.Identity.generate()
+
+
+@pytest.fixture(scope="module")
+def tokens(here: Deployment) -> dict[str, str]:
+    """What an application got on the wire before the backup, with `client_id` and `client_secret`."""
+    demo = here.manage("seed_demo")
+    user = next(user for user in demo["users"] if user["organisation"] == "receipts" and not user["reviewer"])
+    application = next(each for each in demo["applications"] if each["client_id"] == "demo-loyalty")
+    credentials = {name: application[name] for name in ("client_id", "client_secret")}
+    with served(here) as address, requests.Session() as browser:
+        link = f"{address}/oauth/authorize?" + urlencode(
+            {"client_id": credentials["client_id"], "redirect_uri": CALLBACK}
+        )
+        page = browser.get(link)
+        page = browser.post(
+            page.url, {"login": user["email"], "password": user["password"], "csrfmiddlewaretoken": csrf_token(page)}
+        )
+        back = browser.post(
+            page.url, {"decision": "allow", "csrfmiddlewaretoken": csrf_token(page)}, allow_redirects=False
+        )
+        assert back.status_code == 302, back.text
+        [code] = parse_qs(urlsplit(back.headers["Location"]).query)["code"]
+        body = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, **credentials}
+        answer = requests.post(f"{address}/oauth/token", body, timeout=20)
+    assert answer.status_code == 200, answer.text
+    return answer.json() | credentials
+
+
+def csrf_token(page: requests.Response) -> str:
+    found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+    assert found, page.text
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def archive(
+    here: Deployment,
+    identity: pyrage.x25519.Identity,
+    tokens: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """An archive of it, made while its server runs."""
+    folder = tmp_path_factory.mktemp("archives")
+    with served(here):
+        made = here.manage("backup", folder, BACKUP_RECIPIENTS=str(identity.to_public()))
+    [file] = folder.iterdir()
+    assert made["file"] == str(file)
+    assert made["verified"]
+    return file
+
+
+@pytest.fixture(scope="module")
+def other_cluster() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL that has never seen any of it, with a role that may do nothing but own its database."""
+    with tempfile.TemporaryDirectory(prefix="countersign-restore-") as folder:
+        Path(folder).chmod(0o711)
+        with EmbeddedPostgres(Path(folder) / "postgres", THROWAWAY_SETTINGS) as cluster:
+            with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+                connection.execute("CREATE ROLE tenant LOGIN")
+            yield cluster
+
+
+@pytest.fixture
+def there(other_cluster: EmbeddedPostgres, here: Deployment, tmp_path: Path) -> Iterator[Deployment]:
+    """An empty database in the other cluster, an empty folder, and the same secret."""
+    with psycopg.connect(other_cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE restored OWNER tenant")
+    url = other_cluster.url("restored").replace("//postgres@", "//tenant@")
+    yield Deployment(url, tmp_path, here.secret_key)
+    with psycopg.connect(other_cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute("DROP DATABASE restored WITH (FORCE)")
+
+
+def test_restore_into_an_empty_cluster_goes_on_where_the_backup_was_made(
+    here: Deployment,
+    there: Deployment,
+    archive: Path,
+    identity: pyrage.x25519.Identity,
+    tokens: dict[str, str],
+) -> None:
+    """Another cluster, another role, another folder: a token is refreshed, the trail is intact, the logo is there."""
+    restored = there.manage("restore", archive, BACKUP_IDENTITY=str(identity))
+    assert restored["restored"]
+    assert restored["pending_migrations"] == 0
+
+    with served(there) as address:
+        body = {name: tokens[name] for name in ("refresh_token", "client_id", "client_secret")}
+        answer = requests.post(f"{address}/oauth/token", {"grant_type": "refresh_token", **body}, timeout=20)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["refresh_token"] != tokens["refresh_token"]
+
+    assert there.manage("verify_audit")["intact"]
+    pictures = sorted(file.relative_to(here.var) for file in (here.var / "media").rglob("*.*"))
+    assert len(pictures) == restored["pictures"] > 0
+    assert all((there.var / picture).read_bytes() == (here.var / picture).read_bytes() for picture in pictures)
+    assert there.schema() == here.schema()
+
+
+def test_restored_trail_is_append_only_and_the_queue_works(
+    there: Deployment, archive: Path, identity: pyrage.x25519.Identity
+) -> None:
+    """Privileges belong to the role that has restored, whatever its name; functions and triggers are there."""
+    there.manage("restore", archive, BACKUP_IDENTITY=str(identity))
+    with there.connect() as connection:
+        for statement in ("UPDATE audit_auditevent SET tag = 'a:b:c'", "DELETE FROM audit_auditseal"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+        connection.execute("GRANT TRUNCATE ON audit_auditevent TO CURRENT_USER")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+            connection.execute("TRUNCATE audit_auditevent")
+        [(grants,)] = connection.execute("SELECT proacl::text FROM pg_proc WHERE proname = 'audit_prune'")
+        assert grants == "{tenant=X/tenant}"
+        connection.execute(
+            "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW('mail', 'some.task', 0, NULL, NULL, '{}'::jsonb,"
+            " NULL)]::procrastinate_job_to_defer_v1[])"
+        )
+        [(kind,)] = connection.execute("SELECT type FROM procrastinate_events ORDER BY id DESC LIMIT 1")
+        assert kind == "deferred"
+
+
+def test_archive_is_private_and_what_it_says_it_is(archive: Path, identity: pyrage.x25519.Identity) -> None:
+    """Nothing of it can be read without the key, and nobody but its owner can read the file."""
+    assert archive.stat().st_mode & 0o777 == 0o600
+    assert archive.read_bytes().startswith(b"age-encryption.org/v1\n-> X25519 ")
+    assert b"manifest.json" not in archive.read_bytes()
+    assert b"manifest.json" in pyrage.decrypt(archive.read_bytes(), [identity])
+
+
+def test_check_reads_an_archive_and_changes_nothing(
+    there: Deployment, archive: Path, identity: pyrage.x25519.Identity, tmp_path: Path
+) -> None:
+    """The identity may come from a file as age-keygen writes it."""
+    file = tmp_path / "identity"
+    file.write_text(f"# created: today\n# public key: {identity.to_public()}\n{identity}\n")
+    checked = there.manage("restore", archive, "--check", "--identity-file", file)
+    assert checked["tables"] > 50
+    assert checked["restored"] is False
+    assert there.is_untouched
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[:-1], "damaged or cut off"),
+        (lambda data: data[: len(data) // 2], "damaged or cut off"),
+        (lambda data: flipped(data, len(data) // 2), "damaged or cut off"),
+        (lambda data: b"something else altogether", "not an archive"),
+    ],
+    ids=["last byte missing", "half", "bit in the middle", "another file"],
+)
+def test_damaged_archive_leaves_nothing_behind(
+    there: Deployment,
+    archive: Path,
+    identity: pyrage.x25519.Identity,
+    tmp_path: Path,
+    damage: Callable[[bytes], bytes],
+    message: str,
+) -> None:
+    damaged = tmp_path / "damaged.age"
+    damaged.write_bytes(damage(archive.read_bytes()))
+    told = there.manage("restore", damaged, status=1, BACKUP_IDENTITY=str(identity))
+    assert "Nothing was changed" in told
+    assert message in told
+    assert there.is_untouched
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+
+
+def test_other_identity_is_refused(there: Deployment, archive: Path) -> None:
+    other = pyrage.x25519.Identity.generate()
+    assert "not encrypted for that identity" in there.manage("restore", archive, status=1, BACKUP_IDENTITY=str(other))
+    assert "Say what opens the archive" in there.manage("restore", archive, status=1)
+    assert there.is_untouched
+
+
+def test_passphrase_opens_what_it_has_locked_and_another_one_does_not(
+    here: Deployment, there: Deployment, tmp_path: Path
+) -> None:
+    """The passphrase comes from a file or from the environment, and is on no command line."""
+    file = tmp_path / "passphrase"
+    file.write_text("four words are enough\n")
+    made = here.manage("backup", tmp_path / "one.age", "--passphrase-file", file)
+    told = there.manage("restore", made["file"], status=1, BACKUP_PASSPHRASE="five words are not enough")
+    assert "passphrase does not open" in told
+    assert there.is_untouched
+    assert there.manage("restore", made["file"], BACKUP_PASSPHRASE="four words are enough")["restored"]
+
+
+def test_other_secret_key_is_refused_and_the_right_one_can_be_had_from_the_archive(
+    there: Deployment, archive: Path, identity: pyrage.x25519.Identity, tmp_path: Path
+) -> None:
+    stranger = replace(there, secret_key="another-secret-of-another-deployment-" * 2)
+    told = stranger.manage("restore", archive, status=1, BACKUP_IDENTITY=str(identity))
+    assert "belongs to another SECRET_KEY" in told
+    assert "--secret-key-to" in told
+    assert there.is_untouched
+    file = tmp_path / "secret-key"
+    stranger.manage("restore", archive, "--secret-key-to", file, BACKUP_IDENTITY=str(identity))
+    assert file.read_text() == there.secret_key
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "exists already" in stranger.manage(
+        "restore", archive, "--secret-key-to", file, status=1, BACKUP_IDENTITY=str(identity)
+    )
+
+
+def test_secret_key_can_be_left_out(here: Deployment, tmp_path: Path, identity: pyrage.x25519.Identity) -> None:
+    file = tmp_path / "without.age"
+    here.manage("backup", file, "--without-secret-key", BACKUP_RECIPIENTS=str(identity.to_public()))
+    assert here.secret_key.encode() not in pyrage.decrypt(file.read_bytes(), [identity])
+    told = here.manage("restore", file, "--secret-key-to", tmp_path / "key", status=1, BACKUP_IDENTITY=str(identity))
+    assert "no SECRET_KEY in this archive" in told
+    assert not (tmp_path / "key").exists()
+
+
+def test_newer_schema_is_refused(
+    here: Deployment, there: Deployment, tmp_path: Path, identity: pyrage.x25519.Identity
+) -> None:
+    with here.connect() as connection:
+        connection.execute(
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('developers', '9999_of_next_year', now())"
+        )
+    file = tmp_path / "newer.age"
+    try:
+        here.manage("backup", file, BACKUP_RECIPIENTS=str(identity.to_public()))
+    finally:
+        with here.connect() as connection:
+            connection.execute("DELETE FROM django_migrations WHERE name = '9999_of_next_year'")
+    told = there.manage("restore", file, status=1, BACKUP_IDENTITY=str(identity))
+    assert "made by a newer Countersign" in told
+    assert "developers.9999_of_next_year" in told
+    assert there.is_untouched
+
+
+def test_what_is_there_is_given_up_only_when_told_and_only_for_a_whole_archive(
+    there: Deployment, archive: Path, identity: pyrage.x25519.Identity, tmp_path: Path
+) -> None:
+    """--replace is one transaction: when it fails, what was there is there."""
+    key = {"BACKUP_IDENTITY": str(identity)}
+    there.manage("restore", archive, **key)
+    picture = next((there.var / "media").rglob("*.png"))
+    with there.connect() as connection:
+        connection.execute("UPDATE organisations_organisation SET name = 'Since then'")
+    assert "is not empty" in there.manage("restore", archive, status=1, **key)
+    media = there.var / "media"
+    elsewhere = there.var / "elsewhere"
+    media.rename(elsewhere)
+    told = there.manage("restore", archive, status=1, **key)
+    assert re.search(r"The database is not empty: it has \d+ tables, with \d+ users", told)
+    for entry in media.iterdir():
+        entry.rmdir()
+    media.rmdir()
+    elsewhere.rename(media)
+
+    cut = tmp_path / "cut.age"
+    cut.write_bytes(archive.read_bytes()[:-1])
+    there.manage("restore", cut, "--replace", status=1, **key)
+    with there.connect() as connection:
+        [(names,)] = connection.execute("SELECT array_agg(DISTINCT name) FROM organisations_organisation")
+        assert names == ["Since then"]
+        assert picture.exists()
+        # Somebody is connected.
+        assert "Stop the server" in there.manage("restore", archive, "--replace", status=1, **key)
+
+    assert there.manage("restore", archive, "--replace", **key)["restored"]
+    with there.connect() as connection:
+        [(names,)] = connection.execute("SELECT array_agg(DISTINCT name) FROM organisations_organisation")
+        assert "Since then" not in names
+    assert picture.exists()
+    assert len(list((there.var / "media").glob(".before-restore-*/**/*.png"))) > 0
+
+
+def test_killed_backup_leaves_no_archive_and_the_next_one_tidies_up(
+    here: Deployment, tmp_path: Path, identity: pyrage.x25519.Identity
+) -> None:
+    """What has the name of an archive is a whole one."""
+    target = tmp_path / "tonight.age"
+    settings = here.environment | {"BACKUP_RECIPIENTS": str(identity.to_public())}
+    with here.connect() as connection, connection.transaction():
+        # pg_dump waits for this table, so it is in the middle.
+        connection.execute("LOCK TABLE organisations_organisation IN ACCESS EXCLUSIVE MODE")
+        process = subprocess.Popen([sys.executable, "manage.py", "backup", target], cwd=CHECKOUT, env=settings)
+        deadline = time.monotonic() + 60
+        while not command_lines_of_children(process.pid):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+    assert not target.exists()
+    assert len(list(tmp_path.glob(".*.unfinished"))) == 1
+    assert here.manage("backup", target, BACKUP_RECIPIENTS=str(identity.to_public()))["file"] == str(target)
+    assert list(tmp_path.iterdir()) == [target]
+    assert "never overwritten" in here.manage("backup", target, status=1, BACKUP_RECIPIENTS=str(identity.to_public()))
+
+
+def test_backup_says_what_is_missing(here: Deployment, there: Deployment, tmp_path: Path) -> None:
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    assert "Say who may open it" in here.manage("backup", tmp_path, status=1)
+    assert "no tables of Countersign" in there.manage("backup", tmp_path, status=1, BACKUP_RECIPIENTS=recipient)
+    assert "not a public key" in here.manage("backup", tmp_path, status=1, BACKUP_RECIPIENTS="age1somebody")
+    secret = str(pyrage.x25519.Identity.generate())
+    told = here.manage("backup", tmp_path, status=1, BACKUP_RECIPIENTS=secret)
+    assert "secret key" in told
+    assert secret not in told
+    assert "Nothing can be written" in here.manage(
+        "backup", tmp_path / "nowhere" / "x.age", status=1, BACKUP_RECIPIENTS=recipient
+    )
+    assert not list(tmp_path.glob("*.age"))
+
+
+def test_password_is_on_no_command_line(here: Deployment, tmp_path: Path, identity: pyrage.x25519.Identity) -> None:
+    """Every process of the machine can read command lines; the environment of ours nobody else's."""
+    with here.connect() as connection:
+        connection.execute("CREATE ROLE keeper LOGIN SUPERUSER PASSWORD 'word-of-the-keeper'")
+    parts = urlsplit(here.url)
+    url = parts._replace(netloc="keeper:word-of-the-keeper@" + parts.netloc.rpartition("@")[2]).geturl()
+    settings = replace(here, url=url).environment | {"BACKUP_RECIPIENTS": str(identity.to_public())}
+    try:
+        with here.connect() as connection, connection.transaction():
+            connection.execute("LOCK TABLE organisations_organisation IN ACCESS EXCLUSIVE MODE")
+            process = subprocess.Popen(
+                [sys.executable, "manage.py", "backup", tmp_path / "x.age"], cwd=CHECKOUT, env=settings
+            )
+            deadline = time.monotonic() + 60
+            while not (lines := command_lines_of_children(process.pid)):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        assert process.wait(timeout=60) == 0
+    finally:
+        with here.connect() as connection:
+            connection.execute("DROP ROLE keeper")
+    assert any("pg_dump" in line for line in lines)
+    assert all("word-of-the-keeper" not in line for line in lines)
+
+
+def command_lines_of_children(pid: int) -> list[str]:
+    import psutil
+
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                line = " ".join(child.cmdline())
+                if "--format=custom" in line:
+                    found.append(line)
+    return found
+
+
+# --- the encryption itself ----------------------------------------------------------------------------------------
+
+
+def encrypted(content: bytes, lock: age.Lock, folder: Path) -> tuple[Path, age.Keys]:
+    file = folder / "file.age"
+    with file.open("wb") as target:
+        own = age.encrypt(io.BytesIO(content), target, lock)
+    return file, own
+
+
+def test_file_for_a_passphrase_is_what_the_library_makes_of_one(tmp_path: Path) -> None:
+    """We write its header ourselves; an independent implementation has to read it, and we have to read its."""
+    content = os.urandom(300_000)
+    file, own = encrypted(content, age.Lock(passphrase="a few words"), tmp_path)
+    assert pyrage.passphrase.decrypt(file.read_bytes(), "a few words") == content
+    with age.opened(file, own) as stream:
+        assert stream.read() == content
+    file.write_bytes(pyrage.passphrase.encrypt(content, "other words"))
+    with age.opened(file, age.Keys(passphrase="other words")) as stream:
+        assert stream.read() == content
+    with pytest.raises(WrongKeyError), age.opened(file, age.Keys(passphrase="a few words")):
+        pass
+
+
+def test_header_that_was_changed_is_refused(tmp_path: Path) -> None:
+    file, own = encrypted(b"content", age.Lock(passphrase="a few words"), tmp_path)
+    data = file.read_bytes()
+    position = data.index(b"--- ") + 10
+    file.write_bytes(data[:position] + (b"A" if data[position : position + 1] != b"A" else b"B") + data[position + 1 :])
+    with pytest.raises(DamagedArchiveError, match="header was changed"), age.opened(file, own):
+        pass
+
+
+def test_header_that_asks_for_gigabytes_is_refused(tmp_path: Path) -> None:
+    file, own = encrypted(b"content", age.Lock(passphrase="a few words"), tmp_path)
+    file.write_bytes(file.read_bytes().replace(b" 18\n", b" 30\n", 1))
+    with pytest.raises(DamagedArchiveError), age.opened(file, own):
+        pass
+
+
+def test_every_recipient_can_open_the_archive(tmp_path: Path) -> None:
+    one, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
+    file, _own = encrypted(b"content", age.Lock(recipients=[str(one.to_public()), str(other.to_public())]), tmp_path)
+    for identity in (one, other):
+        with age.opened(file, age.Keys(identities=[identity])) as stream:
+            assert stream.read() == b"content"
+
+
+def test_file_of_identities_may_be_encrypted_itself() -> None:
+    identity = pyrage.x25519.Identity.generate()
+    content = pyrage.passphrase.encrypt(f"{identity}\n".encode(), "a few words")
+    assert [str(found) for found in age.read_identities(content, "a few words")] == [str(identity)]
+    for passphrase in ("", "other words"):
+        with pytest.raises(WrongKeyError):
+            age.read_identities(content, passphrase)
+    with pytest.raises(WrongKeyError):
+        age.read_identities(b"not an identity", "")
+
+
+def test_error_of_what_is_encrypted_is_the_one_that_is_told(tmp_path: Path) -> None:
+    class Broken:
+        def read(self, size: int) -> bytes:
+            raise BackupError("The disk is gone.")
+
+    with (tmp_path / "file.age").open("wb") as target, pytest.raises(BackupError, match="The disk is gone"):
+        age.encrypt(Broken(), target, age.Lock(passphrase="a few words"))
