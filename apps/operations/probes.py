@@ -52,6 +52,8 @@ def _reading(probe: Probe) -> Probe:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         response = probe(request)
         response["Cache-Control"] = "no-store"
+        # Django would log a refusal each time; what has changed is logged where it is seen.
+        response._has_been_logged = True  # type: ignore[attr-defined]
         return response
 
     return answer

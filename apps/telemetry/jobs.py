@@ -36,6 +36,6 @@ async def observe_job(run: Callable[[], Awaitable[Any]], context: JobContext, wo
         raise
     finally:
         # The tasks' names are known: a job of another one is not run at all.
-        known = context.app.tasks if context.app is not None else {}
-        metrics.jobs.labels(work.door if work.door in known else metrics.OTHER, outcome).inc()
+        task = work.door if work.door in context.app.tasks else metrics.OTHER
+        metrics.jobs.labels(task, outcome).inc()
         current_work.reset(token)

@@ -230,15 +230,18 @@ def test_question_is_given_up_in_time_and_asked_once_at_a_time(transactional_db)
 # --- what probes leave behind -----------------------------------------------------------------------------
 
 
-def test_probes_are_neither_counted_nor_logged_nor_in_need_of_a_session(worker, caplog):
-    worker()
+def test_probes_are_neither_counted_nor_logged_nor_in_need_of_a_session(worker, caplog, settings):
+    settings.METRICS_TOKEN = ""
+    worker(3600)
     caplog.set_level("INFO")
     before = metrics.request_seconds.collect()
 
-    responses = [Client(headers=BY_ADDRESS).get(path) for path in ("/livez", "/readyz", "/metrics")]
+    paths = ("/livez", "/readyz", "/readyz?worker=required", "/metrics")
+    responses = [Client(headers=BY_ADDRESS).get(path) for path in paths]
 
+    assert [response.status_code for response in responses] == [200, 200, 503, 404]
     assert metrics.request_seconds.collect() == before
-    assert [record for record in caplog.records if record.name == "countersign.access"] == []
+    assert [record for record in caplog.records if record.name in ("countersign.access", "django.request")] == []
     assert not any(response.cookies for response in responses)
 
 

@@ -1,0 +1,130 @@
+"""The signs of life of a whole server: `manage.py serve` with its processes, as production starts it."""
+
+import http.client
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from urllib.parse import urlencode, urlsplit
+
+import psutil
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from tests.operations.test_metrics import samples_of
+
+TOKEN = secrets.token_urlsafe(24)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A server of two processes on the test's database; its temporary folder is `folder`."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        self.log = folder / "log"
+        database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
+        environment = os.environ | {
+            "DATABASE_URL": database.geturl(),
+            "ENVIRONMENT": "development",
+            "LOG_FORMAT": "json",
+            "ACCESS_LOG": "1",
+            "PORT": str(self.port),
+            "WEB_PROCESSES": "2",
+            "METRICS_TOKEN": TOKEN,
+            "TRUSTED_PROXIES": "1",
+            "TMPDIR": str(folder),
+        }
+        with self.log.open("wb") as log:
+            command = [sys.executable, "manage.py", "serve"]
+            self.process = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stdout=log, stderr=log)
+
+    def send(self, method, path, *, body=None, host="testserver", **headers):
+        """Send one request over a connection of its own; returns status, headers and body."""
+        exchange = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            headers = {name.replace("_", "-"): value for name, value in headers.items()} | {"Host": host}
+            if body is not None:
+                body = urlencode(body)
+                headers["Content-Type"] = "application/x-www-form-urlencoded"
+            exchange.request(method, path, body, headers)
+            response = exchange.getresponse()
+            return response.status, dict(response.getheaders()), response.read().decode()
+        finally:
+            exchange.close()
+
+    def wait_until_alive(self):
+        deadline = time.monotonic() + 60
+        while True:
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            try:
+                if self.send("GET", "/livez")[0] == 200:
+                    return self
+            except OSError:
+                time.sleep(0.1)
+
+    def scrape(self):
+        status, _headers, text = self.send("GET", "/metrics", host="10.1.2.3", Authorization=f"Bearer {TOKEN}")
+        assert status == 200
+        return samples_of(text)
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60)
+
+
+@pytest.fixture
+def server(transactional_db, tmp_path):
+    running = Server(tmp_path)
+    try:
+        yield running.wait_until_alive()
+    finally:
+        running.end()
+
+
+def test_processes_tell_together_what_each_has_done_and_log_objects(server, make_application, connect, refresh):
+    application = make_application("portal")
+    tokens = connect(application)
+    known = {"client secret": application.secret, "state": f"state-{secrets.token_hex(8)}", **tokens}
+    del known["expires_in"], known["token_type"], known["scope"]
+
+    status, _headers, readiness = server.send("GET", "/readyz", host="10.1.2.3")  # as a kubelet asks
+    assert status == 200, readiness + server.log.read_text()
+    ids = []
+    for number in range(20):
+        fields = {"grant_type": "refresh_token", "refresh_token": f"made-up-{number}", **application.credentials}
+        status, headers, _body = server.send("POST", "/oauth/token", body=fields, X_Request_ID=f"proxy-{number}")
+        assert status == 400
+        ids.append(headers["x-request-id"])
+    server.send("GET", f"/oauth/authorize?client_id={application.client_id}&state={known['state']}")
+    counted = ("countersign_oauth_requests_total", ("door", "token"), ("grant", "refresh_token"))
+    assert server.scrape()[*counted, ("outcome", "invalid_grant")] == 20
+
+    # One process dies and is replaced: what it had counted stays.
+    workers = psutil.Process(server.process.pid).children()
+    workers[0].kill()
+    deadline = time.monotonic() + 30
+    while len([one for one in psutil.Process(server.process.pid).children() if one not in workers]) < 1:
+        assert time.monotonic() < deadline, server.log.read_text()
+        time.sleep(0.1)
+    server.wait_until_alive()
+    assert server.scrape()[*counted, ("outcome", "invalid_grant")] == 20
+
+    lines = [line for line in server.log.read_text().splitlines() if line.startswith("{")]
+    access = [line for line in map(json.loads, lines) if line.get("logger") == "countersign.access"]
+    assert [line["request_id"] for line in access if line["door"] == "token"] == ids
+    assert ids == [f"proxy-{number}" for number in range(20)]
+    for what, secret in known.items():
+        assert secret not in server.log.read_text(), what
+    assert "made-up" not in server.log.read_text()
