@@ -22,8 +22,8 @@ NAME = "bench_housekeeping"
 #: Every connection of the web server gives up on a lock after so long, so that a longer wait is a failed request.
 LOCK_TIMEOUT_MS = 100
 
-# Half are services' tokens. The others are families of an access and a refresh token: half expired, half revoked, where
-# revoking has deleted the access token and left two refresh tokens.
+# Half are services' tokens. The others are families that were refreshed once: half of them expired, with an access
+# token that came of the rotated refresh token, half revoked, where revoking has deleted the access token.
 FILL = [
     """
     INSERT INTO oauth2_provider_accesstoken (token, token_checksum, expires, scope, resource, created, updated)
@@ -33,14 +33,24 @@ FILL = [
     """
     CREATE TABLE dead_family AS
     SELECT gen_random_uuid() AS id, n, n %% 2 = 0 AS is_revoked, c.id AS connection_id, c.user_id, c.application_id
-    FROM generate_series(1, %(half)s / 2) n, connections_connection c
+    FROM generate_series(1, %(half)s * 2 / 5) n, connections_connection c
     JOIN developers_application a ON a.id = c.application_id AND a.profile = 'portal'
     """,
     """
+    INSERT INTO oauth2_provider_refreshtoken
+        (user_id, application_id, token, token_checksum, token_family, resource, created, updated, revoked)
+    SELECT user_id, application_id, '', encode(sha256(('csr_dead-' || n || '-1')::bytea), 'hex'), id, '[]',
+           now() - interval '401 days', now(), now() - interval '400 days'
+    FROM dead_family
+    """,
+    """
     INSERT INTO oauth2_provider_accesstoken
-        (user_id, application_id, token, token_checksum, expires, scope, resource, created, updated)
-    SELECT user_id, application_id, '', 'user-' || n, now() - interval '400 days', '', '[]', now(), now()
-    FROM dead_family WHERE NOT is_revoked
+        (user_id, application_id, token, token_checksum, source_refresh_token_id, expires, scope, resource, created,
+         updated)
+    SELECT d.user_id, d.application_id, '', 'user-' || n, r.id, now() - interval '400 days', '', '[]', now(), now()
+    FROM dead_family d JOIN oauth2_provider_refreshtoken r
+        ON r.token_checksum = encode(sha256(('csr_dead-' || n || '-1')::bytea), 'hex')
+    WHERE NOT is_revoked
     """,
     """
     INSERT INTO tokens_tokenfamily (id, connection_id, access_token_id, scope, created_at, revoked_at)
@@ -51,11 +61,10 @@ FILL = [
     INSERT INTO oauth2_provider_refreshtoken
         (user_id, application_id, token, token_checksum, access_token_id, token_family, resource, created, updated,
          revoked)
-    SELECT d.user_id, d.application_id, '', encode(sha256(('csr_dead-' || d.n || '-' || m)::bytea), 'hex'),
+    SELECT d.user_id, d.application_id, '', encode(sha256(('csr_dead-' || d.n || '-2')::bytea), 'hex'),
            f.access_token_id, d.id, '[]', now() - interval '400 days', now(),
            CASE WHEN d.is_revoked THEN now() - interval '31 days' END
-    FROM dead_family d JOIN tokens_tokenfamily f ON f.id = d.id,
-         generate_series(1, CASE WHEN is_revoked THEN 2 ELSE 1 END) m
+    FROM dead_family d JOIN tokens_tokenfamily f ON f.id = d.id
     """,
     "ANALYZE",
 ]
@@ -155,7 +164,7 @@ def measure(url: str, side: Side, *, dead: int) -> None:
     loads = [
         Load("refresh", lambda: refreshing.refresh("portal")),
         Load("code exchange, RS256", lambda: exchanging.exchange("customer")),
-        Load("revoking a dead token", revoke_dead(revoking, dead // 4)),
+        Load("revoking a dead token", revoke_dead(revoking, dead // 5)),
     ]
     stop, waits = threading.Event(), []
     threads = [threading.Thread(target=load.run, args=(stop,)) for load in loads]

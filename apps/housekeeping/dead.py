@@ -38,10 +38,16 @@ class Dead(Protocol):
 
 @contextmanager
 def short_transaction() -> Iterator[None]:
-    """Run a batch: what it cannot lock soon it gives up."""
+    """Run a batch: what it cannot lock soon it gives up, and its end does not wait for the disk.
+
+    Locks are held until then, and what the disk loses in a crash is dead still: the next run deletes it again.
+    """
     with transaction.atomic():
         with database.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
+            cursor.execute(
+                "SELECT set_config('lock_timeout', %s, true), set_config('synchronous_commit', 'off', true)",
+                [f"{LOCK_TIMEOUT_MS}ms"],
+            )
         yield
 
 

@@ -22,7 +22,7 @@ class DeadFamilies:
     """Families with all their tokens, locked in the order in which requests lock them: families, then tokens."""
 
     families: QuerySet[TokenFamily]
-    batch_size: int = 500
+    batch_size: int = 100
     #: A family may have thousands of rotated refresh tokens, so they are counted by themselves.
     token_batch_size: int = 2_000
 

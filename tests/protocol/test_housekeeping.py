@@ -390,6 +390,28 @@ def test_rows_that_a_request_holds_are_passed_over_and_not_waited_for():
 
 
 @pytest.mark.django_db(transaction=True)
+def test_batch_does_not_wait_for_the_disk_and_what_comes_after_it_does():
+    """Locks are held until the end of a transaction; what a crash loses of a batch is deleted again."""
+
+    def setting():
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            return cursor.fetchone()[0]
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")  # as it is unless the server says otherwise
+    try:
+        with dead.short_transaction():
+            within = setting()
+        after = setting()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET synchronous_commit")
+
+    assert (within, after) == ("off", "on")
+
+
+@pytest.mark.django_db(transaction=True)
 def test_family_that_a_request_holds_is_passed_over_and_not_waited_for(connect, make_application):
     application = make_application("portal")
     for _ in range(2):
