@@ -1,0 +1,99 @@
+"""The systemd units and the Kubernetes manifests: what hangs together with the image and the settings."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.conf import settings
+
+from config.environment import VARIABLES
+
+DEPLOY = Path(settings.BASE_DIR) / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+KUSTOMIZATION: dict[str, Any] = yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())
+
+
+def manifests() -> list[dict[str, Any]]:
+    paths = [DEPLOY / "kubernetes" / name for name in KUSTOMIZATION["resources"]]
+    return [manifest for path in paths for manifest in yaml.safe_load_all(path.read_text())]
+
+
+def workloads() -> list[dict[str, Any]]:
+    return [manifest for manifest in manifests() if manifest["kind"] in ("Deployment", "Job")]
+
+
+def variables_of_unit(unit: Path) -> set[str]:
+    lines = [line.removeprefix("Environment=") for line in unit.read_text().splitlines()]
+    words = [word for line in lines for word in line.split() if "=" in word and word.split("=")[0].isupper()]
+    return {word.split("=")[0] for word in words}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd on this machine")
+def test_systemd_understands_the_units_and_finds_them_hardened(tmp_path: Path) -> None:
+    for path in (DEPLOY / "systemd").iterdir():
+        text = path.read_text().replace("/opt/countersign/venv/bin/python", sys.executable)
+        (tmp_path / path.name).write_text(text)
+    found = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *map(str, tmp_path.iterdir())],
+        env={"SYSTEMD_UNIT_PATH": f"{tmp_path}:", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_unit_runs_a_command_that_exists_with_variables_that_are_read(unit: Path) -> None:
+    text = unit.read_text()
+    [command] = [line.split()[2] for line in text.splitlines() if line.startswith("ExecStart=")]
+    listed = subprocess.run(
+        [sys.executable, "manage.py", "help", "--commands"], capture_output=True, text=True, check=True
+    )
+    assert command in listed.stdout.split()
+    named = variables_of_unit(unit) - {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "MALLOC_ARENA_MAX"}
+    assert "SECRET_KEY_FILE" in named
+    assert {name.removesuffix("_FILE") for name in named} <= set(VARIABLES)
+    for line in ("NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=", "User=countersign"):
+        assert line in text.splitlines()
+
+
+def test_kustomization_names_every_manifest_and_only_variables_that_are_read() -> None:
+    there = {path.name for path in (DEPLOY / "kubernetes").glob("*.yaml")} - {"kustomization.yaml"}
+    assert set(KUSTOMIZATION["resources"]) == there
+    [config] = KUSTOMIZATION["configMapGenerator"]
+    values = dict(literal.split("=", 1) for literal in config["literals"])
+    assert {name.removesuffix("_FILE") for name in values} <= set(VARIABLES)
+    [secret] = KUSTOMIZATION["secretGenerator"]
+    given = {f"/run/countersign/{Path(name).name}" for name in secret["files"]}
+    assert {value for name, value in values.items() if name.endswith("_FILE")} == given
+
+
+@pytest.mark.parametrize("workload", workloads(), ids=lambda workload: workload["metadata"]["name"])
+def test_pod_keeps_to_the_restricted_standard_and_to_the_account_of_the_image(workload: dict[str, Any]) -> None:
+    """Kubernetes, Pod Security Standards, "Restricted"; and a file system that cannot be written."""
+    pod = workload["spec"]["template"]["spec"]
+    context = pod["securityContext"]
+    assert (context["runAsNonRoot"], context["runAsUser"], context["fsGroup"]) == (True, 10001, 10001)
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"] == "512Mi"
+
+
+def test_web_server_is_asked_both_signs_of_life_and_gets_time_to_stop() -> None:
+    [web] = [workload for workload in workloads() if workload["metadata"]["name"] == "countersign-web"]
+    pod = web["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert pod["terminationGracePeriodSeconds"] > container["lifecycle"]["preStop"]["sleep"]["seconds"] + 10
+    assert web["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
