@@ -36,6 +36,8 @@ class Variable:
     #: Bounds of a number.
     least: float = 0
     most: float = float("inf")
+    #: The texts that it may be, in any case of letters; empty: any.
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -297,8 +299,16 @@ SECTIONS: tuple[Section, ...] = (
                 default="",
                 default_shown="`json`; with `ENVIRONMENT=development`: `line`",
                 example="line",
+                choices=("json", "line"),
             ),
-            Variable("LOG_LEVEL", "text", "The least that is logged.", default="INFO", example="WARNING"),
+            Variable(
+                "LOG_LEVEL",
+                "text",
+                "The least that is logged.",
+                default="INFO",
+                example="WARNING",
+                choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+            ),
             Variable(
                 "ACCESS_LOG",
                 "switch",

@@ -146,7 +146,7 @@ def _content(name: str, path: str) -> str:
 def _value(variable: Variable, text: str) -> Any:
     """Return the text as its kind says."""
     if variable.kind in ("text", "URL"):
-        return text
+        return _text(variable, text)
     if variable.kind == "list":
         return [entry.strip() for entry in text.split(",") if entry.strip()]
     if variable.kind == "switch":
@@ -165,6 +165,20 @@ def _value(variable: Variable, text: str) -> Any:
         )
         raise SettingsError([_unreadable(variable, text, "out of its bounds", f"Write a number, {bounds}.")])
     return number
+
+
+def _text(variable: Variable, text: str) -> str:
+    """Return the text, or the choice that it is."""
+    if variable.kind == "URL" and "://" not in text:
+        example = f"It has to look like {variable.example}"
+        raise SettingsError([Problem(variable.name, "is no URL.", example)])
+    if not variable.choices:
+        return text
+    for choice in variable.choices:
+        if text.strip().casefold() == choice.casefold():
+            return choice
+    advice = f"Write {variable.name}={' or '.join(variable.choices)}."
+    raise SettingsError([_unreadable(variable, text, "no choice that there is", advice)])
 
 
 def _unreadable(variable: Variable, text: str, reason: str, advice: str) -> Problem:

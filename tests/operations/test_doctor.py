@@ -70,6 +70,11 @@ def test_settings_that_would_start_are_well(monkeypatch, settings):
         monkeypatch.setenv(name, value)
     assert only(configuration.examine_settings(NOBODY)).level is Level.OK
 
+    hasher = settings.OAUTH2_PROVIDER["CLIENT_SECRET_HASHER"]
+    monkeypatch.setitem(settings.OAUTH2_PROVIDER, "CLIENT_SECRET_HASHER", "unknown")
+    assert "countersign.E001" in only(configuration.examine_settings(NOBODY)).what
+    monkeypatch.setitem(settings.OAUTH2_PROVIDER, "CLIENT_SECRET_HASHER", hasher)
+
     monkeypatch.setenv("ALLOWED_HOSTS", "*")
     assert level(configuration.examine_settings(NOBODY)) is Level.PROBLEM
 

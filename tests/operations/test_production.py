@@ -126,7 +126,10 @@ def test_random_secret_is_strong():
         ({"DATABASE_URL": "postgresql://user:secret#word@host/name"}, "DATABASE_URL", "cannot be read"),
         ({"DATABASE_URL": "postgresql://user:secret/word@host:5432/name"}, "DATABASE_URL", "cannot be read"),
         ({"DATABASE_URL": "postgresql://user@host:port/name"}, "DATABASE_URL", "cannot be read"),
-        ({"EMAIL_URL": "mail.example.com"}, "EMAIL_URL", "cannot be read"),
+        ({"EMAIL_URL": "mail.example.com"}, "EMAIL_URL", "no URL"),
+        ({"CACHE_URL": "valkey.internal"}, "CACHE_URL", "no URL"),
+        ({"LOG_FORMAT": "xml"}, "LOG_FORMAT", "no choice"),
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL", "no choice"),
         ({"EMAIL_URL": "smtp+tls://"}, "EMAIL_URL", "no mail server"),
         ({"EMAIL_URL": "smtp+tls://user:word@mail.example.com:many"}, "EMAIL_URL", "cannot be read"),
         ({"PORT": "eighty"}, "PORT", "not a whole number"),
@@ -160,6 +163,10 @@ def test_value_and_file_that_differ_are_refused(tmp_path):
     file = tmp_path / "secret"
     file.write_text(secrets.token_urlsafe(48))
     assert "something else" in unreadable(SECRET_KEY_FILE=str(file))["SECRET_KEY"]
+
+
+def test_choice_may_be_written_in_any_case():
+    assert Environment(good() | {"LOG_LEVEL": "warning"})("LOG_LEVEL") == "WARNING"
 
 
 def test_secret_that_begins_with_a_dollar_is_taken_as_it_is():

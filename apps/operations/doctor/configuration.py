@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from django.conf import settings
+from django.core.checks import run_checks
 
 from apps.operations.doctor.findings import Finding, Patient, ok, problem, warning
 from apps.operations.production import find_refusals
@@ -28,7 +29,10 @@ def examine_settings(patient: Patient) -> Iterator[Finding]:
         yield problem("ENVIRONMENT is development: an unsafe start is not refused.", "Set ENVIRONMENT=production.")
     if not settings.RATE_LIMITS:
         yield warning("RATE_LIMITS is off: passwords can be tried without end.", "Remove RATE_LIMITS=0.")
-    if not refusals:
+    errors = [message for message in run_checks() if message.is_serious()]
+    for message in errors:
+        yield problem(f"{message.msg} ({message.id})", message.hint or "Correct it: manage.py check.")
+    if not refusals and not errors:
         yield ok("fit for production")
 
 

@@ -10,13 +10,14 @@ from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
+from apps.operations import worker
 from apps.operations.doctor.findings import Finding, Patient, ok, plural, problem, warning
 from apps.operations.outage import describe
 
 #: What Django 5.2 supports.
 OLDEST_VERSION = 140000
-#: The connections of the worker, beside the pools of the web server: both queues with their listeners.
-WORKER_CONNECTIONS = 10
+#: Of one worker: the queue's own, and one of each thread that a job may block.
+WORKER_CONNECTIONS = worker.CONNECTIONS["max_size"] + worker.ALL_QUEUES_AT_ONCE + 4
 #: Seconds by which two clocks may differ: codes live for 60.
 CLOCK_WARNING, CLOCK_PROBLEM = 2.0, 20.0
 #: Milliseconds that a statement of the doctor's may take.
