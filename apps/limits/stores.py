@@ -66,6 +66,10 @@ WHERE c.key = slot.key AND c.span = slot.span AND c.hits > 0
 class DatabaseStore:
     """Counts in an unlogged table, by one statement, which is its own transaction: no request waits for another's."""
 
+    def __init__(self) -> None:
+        # One line a minute says that nothing is counted.
+        self._silent_until = 0.0
+
     def add(self, slots: Sequence[Slot]) -> list[int] | None:
         # In the order of the keys: two requests that share some lock them in the same order.
         ordered = sorted(slots, key=lambda slot: slot.key)
@@ -81,7 +85,9 @@ class DatabaseStore:
             if database.in_atomic_block:
                 raise
             # No table yet, or a standby that is read-only: that must not stop a request that only reads.
-            log.warning("Limits are not counted: the database refuses it (%s).", type(error.__cause__).__name__)
+            if time.monotonic() >= self._silent_until:
+                self._silent_until = time.monotonic() + 60
+                log.warning("Limits are not counted: the database refuses it (%s).", type(error.__cause__).__name__)
             return None
         return [hits[slot.key] for slot in slots]
 

@@ -208,3 +208,42 @@ def test_leaving_for_good(phone, assert_accessible, log_in, application, connect
     member.refresh_from_db()
     assert member.closed_at
     assert not Connection.objects.active().exists()
+
+
+def test_pages_that_say_to_wait(phone, assert_accessible, log_in, application, member, settings):
+    """The form shown again, the page that keeps what was typed, and the page that leads back."""
+    phone.goto("/account/login/")
+    log_in()
+    phone.wait_for_url("**/")
+    settings.RATE_LIMITS = True
+    off = dict.fromkeys(settings.RATE_LIMIT_RATES, "0")
+    settings.RATE_LIMIT_RATES = {**off, "login": "1/h", "account": "1/h", "authorize": "1/h"}
+    wait = phone.get_by_role("heading", name="Please wait a little")
+
+    for _ in range(2):
+        phone.goto(f"/auth?client_id={application.client_id}&state=kept")
+    assert_accessible(phone)
+    assert "state=kept" in str(wait.locator("..").get_by_role("link", name="Try again").get_attribute("href"))
+
+    settings.RATE_LIMIT_RATES["authorize"] = "2/h"
+    phone.get_by_role("link", name="Try again").click()
+    phone.get_by_role("button", name="Allow").wait_for()
+
+    for _ in range(2):
+        phone.goto("/account/email/")
+        phone.locator("main input[type=email]").last.fill("bea@example.com")
+        with phone.expect_navigation():
+            phone.keyboard.press("Enter")
+    wait.wait_for()
+    assert_accessible(phone)
+    settings.RATE_LIMIT_RATES["account"] = "0"
+    phone.get_by_role("button", name="Try again").click()
+    phone.get_by_text("bea@example.com").first.wait_for()
+
+    phone.goto("/account/reauthenticate/")
+    for _ in range(2):
+        phone.get_by_label("Password").fill("wrong")
+        with phone.expect_navigation():
+            phone.keyboard.press("Enter")
+    phone.get_by_text("There were too many wrong passwords.").wait_for()
+    assert_accessible(phone)

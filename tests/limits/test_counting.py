@@ -253,7 +253,13 @@ def test_valkey_that_does_not_answer_holds_up_one_request_for_a_moment_only(db, 
     stores._valkey.cache_clear()
 
 
-def test_request_goes_on_when_the_table_is_not_there_yet(transactional_db, limited, caplog):
+@pytest.fixture
+def fresh_store(monkeypatch):
+    """A store that has not said anything yet."""
+    monkeypatch.setattr(stores, "_DATABASE", stores.DatabaseStore())
+
+
+def test_request_goes_on_when_the_table_is_not_there_yet(transactional_db, limited, caplog, fresh_store):
     """A rolling upgrade, or a standby: the request may only read, and is not stopped by its limit."""
     limited(resource="1/h")
     with connection.cursor() as cursor:
@@ -264,7 +270,19 @@ def test_request_goes_on_when_the_table_is_not_there_yet(transactional_db, limit
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE elsewhere RENAME TO limits_count")
-    assert "UndefinedTable" in caplog.text
+    assert caplog.text.count("UndefinedTable") == 1, "not a line for each request"
+
+
+def test_request_goes_on_while_the_database_is_read_only(transactional_db, limited, caplog, fresh_store):
+    """A primary that became a standby: tokens can still be looked at."""
+    limited(resource="1/h")
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+        try:
+            assert [admitted(bucket("resource", 1)) for _ in range(3)] == [True] * 3
+        finally:
+            cursor.execute("SET default_transaction_read_only = off")
+    assert "ReadOnlySqlTransaction" in caplog.text
 
 
 # --- addresses -------------------------------------------------------------------------------------------
