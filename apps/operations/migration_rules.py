@@ -85,7 +85,7 @@ def check_migrations() -> list[str]:
 def our_migrations(loader: MigrationLoader) -> list[tuple[str, str]]:
     """Return the migrations of our own apps in the order in which they are applied."""
     ours = {config.label for config in apps.get_app_configs() if config.name.startswith("apps.")}
-    order = loader.graph._generate_plan(loader.graph.leaf_nodes(), at_end=True)  # type: ignore[attr-defined]
+    order = loader.graph._generate_plan(loader.graph.leaf_nodes(), at_end=True)
     return [key for key in order if key[0] in ours]
 
 
@@ -146,7 +146,7 @@ def _problems_of(operation: Operation, migration: Migration, state: ProjectState
         )
 
 
-def _problems_of_new(field: "models.Field[Any, Any]") -> Iterator[str]:
+def _problems_of_new(field: Any) -> Iterator[str]:
     """A new column must be one that old code can leave out, and that needs no look at the rows."""
     has_default = field.has_db_default()
     if isinstance(field, models.ManyToManyField):
@@ -160,11 +160,11 @@ def _problems_of_new(field: "models.Field[Any, Any]") -> Iterator[str]:
         yield "the whole table is written anew for this db_default; fill it in batches"
     if field.unique or field.db_index:
         yield "its index is made while everybody waits; add it with db_index=False, and the index concurrently"
-    if isinstance(field, models.ForeignKey) and field.db_constraint:
+    if isinstance(field, models.ForeignKey) and getattr(field, "db_constraint", True):
         yield "all rows are looked at while everybody waits; use db_constraint=False, and a constraint NOT VALID"
 
 
-def _problems_of_change(old: "models.Field[Any, Any]", new: "models.Field[Any, Any]") -> Iterator[str]:
+def _problems_of_change(old: Any, new: Any) -> Iterator[str]:
     """A column may become wider, and nothing else."""
     old_type, new_type = old.db_type(connection), new.db_type(connection)
     if old_type != new_type and not _is_wider(old, new):
@@ -177,11 +177,15 @@ def _problems_of_change(old: "models.Field[Any, Any]", new: "models.Field[Any, A
         yield "its index is made while everybody waits; make it concurrently"
     if old.column != new.column:
         yield "old code knows the column by its old name"
-    if isinstance(new, models.ForeignKey) and new.db_constraint and not getattr(old, "db_constraint", False):
+    if (
+        isinstance(new, models.ForeignKey)
+        and getattr(new, "db_constraint", True)
+        and not getattr(old, "db_constraint", False)
+    ):
         yield "all rows are looked at while everybody waits; use a constraint NOT VALID"
 
 
-def _is_wider(old: "models.Field[Any, Any]", new: "models.Field[Any, Any]") -> bool:
+def _is_wider(old: Any, new: Any) -> bool:
     is_text = isinstance(old, models.CharField) and isinstance(new, (models.CharField, models.TextField))
     return is_text and (new.max_length is None or (old.max_length is not None and new.max_length >= old.max_length))
 

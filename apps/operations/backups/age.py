@@ -93,7 +93,7 @@ def opened(path: Path, keys: Keys) -> Iterator[IO[bytes]]:
         decryption.start()
         try:
             with os.fdopen(read_end, "rb", buffering=0) as pipe:
-                yield io.BufferedReader(_UntilItsEnd(pipe, decryption), _BUFFER_BYTES)  # type: ignore[type-var]
+                yield io.BufferedReader(_UntilItsEnd(pipe, decryption), _BUFFER_BYTES)
         finally:
             # The pipe is closed, so whoever still writes into it comes to an end.
             decryption.join()

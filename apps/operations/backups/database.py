@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, LiteralString, cast
+from typing import IO, Any, cast
 
 import psycopg
 from django.db import connections
@@ -133,7 +133,7 @@ def count_rows(connection: psycopg.Connection[Any]) -> dict[str, int]:
 
 
 def _count(connection: psycopg.Connection[Any], table: str) -> int:
-    statement = sql.SQL("SELECT count(*) FROM {}").format(sql.SQL(cast(LiteralString, table)))
+    statement = sql.SQL("SELECT count(*) FROM {}").format(sql.SQL(table))
     [(rows,)] = connection.execute(statement)
     return int(rows)
 
@@ -238,7 +238,7 @@ def _word(text: str) -> str:
 
 def _run(connection: psycopg.Connection[Any], statement: str) -> psycopg.Cursor[Any]:
     """Run a statement with names in it that PostgreSQL has quoted itself."""
-    return connection.execute(cast(LiteralString, statement))
+    return connection.execute(statement)
 
 
 # --- a dump, read as SQL -----------------------------------------------------------------------------------------
@@ -310,7 +310,14 @@ class DumpReader:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the program runs)
         self.process = subprocess.Popen(
             [
-                *(pg_restore.path, "--file=-", "--no-owner", "--no-privileges", "--no-comments", "--no-tablespaces"),
+                *(
+                    str(pg_restore.path),
+                    "--file=-",
+                    "--no-owner",
+                    "--no-privileges",
+                    "--no-comments",
+                    "--no-tablespaces",
+                ),
                 *("--no-publications", "--no-subscriptions", "--no-security-labels"),
             ],
             stdin=subprocess.PIPE,
@@ -385,7 +392,7 @@ class Player(DumpReader):
         self.connection.execute(statements.text)
 
     def take_rows(self, rows: Rows) -> None:
-        with self.connection.cursor().copy(cast(LiteralString, rows.statement)) as copy:
+        with self.connection.cursor().copy(rows.statement) as copy:
             for block in rows.blocks():
                 copy.write(block)
 

@@ -144,7 +144,7 @@ def _moment(connection: psycopg.Connection[Any]) -> Iterator[str]:
 def _dump(connection: psycopg.Connection[Any], pg_dump: Program, snapshot: str) -> Iterator[IO[bytes]]:
     """Run pg_dump at that moment. Raises BackupError when it fails."""
     command = [
-        *(pg_dump.path, "--format=custom", "--encoding=UTF8", "--no-password", f"--snapshot={snapshot}"),
+        *(str(pg_dump.path), "--format=custom", "--encoding=UTF8", "--no-password", f"--snapshot={snapshot}"),
         *(f"--lock-wait-timeout={LOCK_SECONDS}s", "--no-publications", "--no-subscriptions"),
     ]
     environment = database.environment_for(connection, os.environ)
