@@ -31,7 +31,7 @@ STOP_SECONDS = 10
 #: Seconds between two tries to reach a database that is away.
 RETRY_SECONDS = 2
 #: Of the queue itself: two that listen, the others for taking jobs and noting their ends.
-CONNECTIONS = {"min_size": 2, "max_size": 8, "timeout": 10}
+CONNECTIONS: dict[str, Any] = {"min_size": 2, "max_size": 8, "timeout": 10}
 
 
 def run_worker() -> None:
