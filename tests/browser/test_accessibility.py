@@ -6,11 +6,17 @@ from urllib.parse import urlencode
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.utils import timezone
 from playwright.sync_api import Page
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apps.audit import trail
 from apps.connections.models import Connection
 from apps.developers.models import Role, TeamMember
+from apps.housekeeping.models import HousekeepingRun
+from apps.organisations.queue import queue_jobs
+from apps.organisations.tasks import send_mail
+from apps.webhooks.models import Endpoint, Notification
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -119,6 +125,22 @@ def test_audit_trail(phone, assert_accessible, log_in, member, application):
     assert_accessible(phone)
     phone.goto("/audit/?tag=user:&user=nobody")
     assert_accessible(phone)
+
+
+def test_operations_page(phone, assert_accessible, log_in, member, application):
+    member.is_staff = member.is_superuser = True
+    member.save()
+    queue_jobs(send_mail, dict.fromkeys(("template", "to", "sender", "reply_to", "subject", "text", "html"), ""))
+    endpoint = Endpoint.objects.create(
+        application=application.row, url="https://partner.example/", failing_since=timezone.now()
+    )
+    Notification.objects.create(application=application.row, endpoint=endpoint, body="{}", state="failed")
+    HousekeepingRun.objects.create(task="apps.tokens.tasks.delete_dead_codes", error="OperationalError")
+    phone.goto("/account/login/?next=/operations/")
+    log_in()
+    phone.wait_for_url("**/operations/")
+    assert_accessible(phone)
+    ProcrastinateJob.objects.all().delete()
 
 
 @pytest.mark.parametrize("path", ["totp/activate/", "webauthn/", "recovery-codes/generate/", "webauthn/add/"])
