@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import connection
 
 from tests.operations.test_metrics import samples_of
+from tests.telemetry.test_traces import Collector, facts
 
 TOKEN = secrets.token_urlsafe(24)
 
@@ -30,7 +31,7 @@ def free_port():
 class Server:
     """A server of two processes on the test's database; its temporary folder is `folder`."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **variables):
         self.port = free_port()
         self.log = folder / "log"
         database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
@@ -44,6 +45,7 @@ class Server:
             "METRICS_TOKEN": TOKEN,
             "TRUSTED_PROXIES": "1",
             "TMPDIR": str(folder),
+            **variables,
         }
         with self.log.open("wb") as log:
             command = [sys.executable, "manage.py", "serve"]
@@ -91,6 +93,22 @@ def server(transactional_db, tmp_path):
         yield running.wait_until_alive()
     finally:
         running.end()
+
+
+def test_server_that_is_stopped_sends_its_last_traces(transactional_db, organisation, tmp_path):
+    """A request just before the stop, long before the next batch is due."""
+    collector = Collector()
+    server = Server(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="60000")
+    try:
+        server.wait_until_alive()
+        _status, headers, _body = server.send("GET", "/account/login/?next=/kept-to-ourselves/")
+    finally:
+        server.end()
+        collector.stop()
+
+    [request] = collector.named("GET account_login")
+    assert facts(request)["countersign.request_id"] == headers["x-request-id"]
+    assert b"kept-to-ourselves" not in b"".join(collector.bodies)
 
 
 def test_processes_tell_together_what_each_has_done_and_log_objects(server, make_application, connect, refresh):
