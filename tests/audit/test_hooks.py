@@ -388,7 +388,7 @@ def test_log_has_ids_and_addresses_only_when_wanted(
             trail.record("server:thing:done")
 
     first, second, third, fourth = audit_lines()
-    assert first.keys() == {"event", "at", "tag", "user", "application", "organisation", "connection"}
+    assert first.keys() == {"event", "at", "tag", "request_id", "user", "application", "organisation", "connection"}
     assert first["user"] == str(member.pk)
     assert second.keys() == fourth.keys() == {"event", "at", "tag"}
     assert third.keys() - first.keys() == {"address"}
