@@ -14,7 +14,7 @@ from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 #: "migrate" as a number: whoever migrates this database holds this advisory lock.
-_LOCK = 0x6D696772617465
+MIGRATE_LOCK = 0x6D696772617465
 #: Seconds between two looks whether somebody else has finished migrating.
 _POLL_SECONDS = 1.0
 #: Seconds until the next try; doubled each time, up to the second number.
@@ -134,7 +134,7 @@ class Impatient:
         CREATE INDEX CONCURRENTLY in the other one would wait for that.
         """
         has_told = False
-        while not self._ask("SELECT pg_try_advisory_lock(%s)", _LOCK)[0][0]:
+        while not self._ask("SELECT pg_try_advisory_lock(%s)", MIGRATE_LOCK)[0][0]:
             if not has_told:
                 self.tell("Somebody else is migrating this database; waiting.")
                 has_told = True
@@ -143,7 +143,7 @@ class Impatient:
             yield
         finally:
             if self.database.is_usable():
-                self._ask("SELECT pg_advisory_unlock(%s)", _LOCK)
+                self._ask("SELECT pg_advisory_unlock(%s)", MIGRATE_LOCK)
 
     @contextmanager
     def _setting(self, name: str, value: str, *, then: str | None = None) -> Iterator[None]:

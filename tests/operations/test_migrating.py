@@ -19,6 +19,7 @@ from django.db.migrations import RunSQL
 from django.db.migrations.loader import MigrationLoader
 from psycopg import sql
 
+from apps.operations.migrating import MIGRATE_LOCK
 from apps.operations.migration_rules import EXEMPT, our_migrations
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -415,11 +416,25 @@ def test_index_waits_for_old_transactions_as_long_as_it_takes_and_replaces_a_bro
         assert is_valid
 
 
-def test_two_that_migrate_at_once_wait_for_each_other(base: Base) -> None:
-    """Several servers start at the same moment."""
-    processes = [base.manage("migrate", "--verbosity", "0") for _ in range(2)]
-    outputs = [ended(process) for process in processes]
-    assert sum("Somebody else is migrating" in output for output in outputs) == 1
+def test_those_that_migrate_at_once_come_one_after_the_other(base: Base) -> None:
+    """Several servers start at the same moment, while somebody migrates already."""
+    with base.connect() as somebody:
+        somebody.execute("SELECT pg_advisory_lock(%s)", [MIGRATE_LOCK])
+        processes = [base.manage("migrate", "--verbosity", "0") for _ in range(2)]
+        deadline = time.monotonic() + 60
+        while somebody.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND query LIKE '%pg_try_advisory_lock%' AND pid <> pg_backend_pid()"
+        ).fetchone() != (2,):
+            assert all(process.poll() is None for process in processes)
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert somebody.execute("SELECT to_regclass('django_migrations')").fetchone() == (None,)
+        somebody.execute("SELECT pg_advisory_unlock(%s)", [MIGRATE_LOCK])
+    for process in processes:
+        assert "Somebody else is migrating" in ended(process)
+    with base.connect() as connection:
+        connection.execute("SELECT 1 FROM django_migrations")
 
 
 def wait_for_lock(connection: psycopg.Connection[Any]) -> None:
