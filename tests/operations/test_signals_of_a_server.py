@@ -1,5 +1,6 @@
 """The signs of life of a whole server: `manage.py serve` with its processes, as production starts it."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -29,9 +30,9 @@ def free_port():
 
 
 class Server:
-    """A server of two processes on the test's database; its temporary folder is `folder`."""
+    """A server of two processes on the test's database, or a worker; its temporary folder is `folder`."""
 
-    def __init__(self, folder, **variables):
+    def __init__(self, folder, *, command="serve", **variables):
         self.port = free_port()
         self.log = folder / "log"
         database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
@@ -48,8 +49,8 @@ class Server:
             **variables,
         }
         with self.log.open("wb") as log:
-            command = [sys.executable, "manage.py", "serve"]
-            self.process = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stdout=log, stderr=log)
+            program = [sys.executable, "manage.py", command]
+            self.process = subprocess.Popen(program, cwd=settings.BASE_DIR, env=environment, stdout=log, stderr=log)
 
     def send(self, method, path, *, body=None, host="testserver", **headers):
         """Send one request over a connection of its own; returns status, headers and body."""
@@ -109,6 +110,34 @@ def test_server_that_is_stopped_sends_its_last_traces(transactional_db, organisa
     [request] = collector.named("GET account_login")
     assert facts(request)["countersign.request_id"] == headers["x-request-id"]
     assert b"kept-to-ourselves" not in b"".join(collector.bodies)
+
+
+def test_worker_tells_what_it_did_at_its_own_port(transactional_db, tmp_path):
+    port = free_port()
+    worker = Server(tmp_path, command="work", METRICS_PORT=str(port))
+    worker.port = port
+    ran = ("countersign_jobs_total", ("outcome", "ok"), ("task", "apps.organisations.tasks.resume_jobs"))
+    try:
+        deadline = time.monotonic() + 90
+        told = {}
+        while ran not in told:  # each minute's first job
+            assert worker.process.poll() is None, worker.log.read_text()
+            assert time.monotonic() < deadline, worker.log.read_text()
+            time.sleep(0.2)
+            with contextlib.suppress(OSError):
+                told = worker.scrape()
+        assert worker.send("GET", "/metrics", Authorization="Bearer wrong")[0] == 401
+    finally:
+        worker.end()
+
+
+def test_worker_whose_port_is_taken_says_so(transactional_db, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        worker = Server(tmp_path, command="work", METRICS_PORT=str(port))
+        assert worker.process.wait(timeout=60) != 0
+
+    assert f"METRICS_PORT={port} cannot be listened at: Address already in use." in worker.log.read_text()
 
 
 def test_processes_tell_together_what_each_has_done_and_log_objects(server, make_application, connect, refresh):
