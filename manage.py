@@ -5,17 +5,30 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     adopt_running_server()
-    from django.core.management import execute_from_command_line
-
     from apps.operations.production import told_plainly
 
     with told_plainly():
+        if sys.argv[1:] == ["serve"]:
+            start_web_server()
+        from django.core.management import execute_from_command_line
+
         execute_from_command_line(sys.argv)
+
+
+def start_web_server() -> NoReturn:
+    """Leave Django to the server's own processes: to load it here as well would take a second of each start."""
+    from apps.operations.web_server import CannotServeError, serve
+
+    try:
+        serve()
+    except CannotServeError as error:
+        sys.exit(f"countersign: {error}")
 
 
 def adopt_running_server() -> None:

@@ -1,12 +1,49 @@
 """How the web server is started: said here once, for `manage.py serve` and for script/server. Needs no Django."""
 
+import os
 import socket
 import sys
+from pathlib import Path
+from typing import NoReturn
+
+from apps.operations.production import refuse_unsafe_start
+from apps.telemetry import shared_folder
+from config.environment import CHECKOUT
+from config.reading import Environment
 
 #: Request line and headers together; `state` alone may be 4 096 characters, three times that when encoded.
 HTTP_BUFFER_BYTES = 65536
 #: What a request that is under way gets to end in when the server stops.
 STOP_SECONDS = 10
+
+
+class CannotServeError(Exception):
+    """The server cannot be started; the message says which variable to change."""
+
+
+def serve() -> NoReturn:
+    """Become the web server that the environment describes; raises CannotServeError.
+
+    This process is replaced: nothing of it is kept in memory, and signals reach the server itself.
+    """
+    refuse_unsafe_start()
+    environment = Environment()
+    host, port = environment("HOST"), environment("PORT")
+    try:
+        ip = listening_address(host, port)
+    except OSError as error:
+        raise CannotServeError(f"HOST={host} is not an address of this machine: {error.strerror}.") from error
+    if environment("METRICS_TOKEN"):
+        folder = environment("METRICS_DIR")
+        try:
+            shared_folder.prepare(Path(folder) if folder else shared_folder.default_folder(host, port))
+        except OSError as error:
+            message = f"The folder for figures cannot be used: {error}. Set METRICS_DIR to one that can."
+            raise CannotServeError(message) from error
+    command = web_command(ip, port, processes=environment("WEB_PROCESSES"), threads=environment("WEB_THREADS"))
+    sys.stdout.flush()
+    os.chdir(CHECKOUT)
+    os.execv(command[0], command)  # noqa: S606 (no shell is what we want)
 
 
 def web_command(ip: str, port: int, *, processes: int, threads: int, reload: bool = False) -> list[str]:
