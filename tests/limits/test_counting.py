@@ -226,13 +226,13 @@ def test_database_counts_while_valkey_is_away_and_says_so_once(db, settings, lim
     assert admitted(bucket("login", "away"))
     server.stop()
 
-    with caplog.at_level(logging.WARNING, "apps.limits.stores"):
+    with caplog.at_level(logging.WARNING, "apps.limits"):
         assert [admitted(bucket("login", "away")) for _ in range(3)] == [True, True, False]
-    about_valkey = [record.message for record in caplog.records if record.name == stores.__name__]
+    about_valkey = [record.message for record in caplog.records if record.name == "apps.limits.valkey"]
     assert about_valkey == ["Valkey is away (ConnectionError): the database counts for the limits meanwhile."]
 
     stores._valkey(settings.CACHE_URL)._away_until = 0.001
-    with ValkeyServer(port=port), caplog.at_level(logging.WARNING, "apps.limits.stores"):
+    with ValkeyServer(port=port), caplog.at_level(logging.WARNING, "apps.limits"):
         assert [admitted(bucket("login", "away")) for _ in range(3)] == [True, True, False]
     assert "Valkey counts for the limits again." in caplog.text
     stores._valkey.cache_clear()
@@ -265,7 +265,7 @@ def test_request_goes_on_when_the_table_is_not_there_yet(transactional_db, limit
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE limits_count RENAME TO elsewhere")
     try:
-        with caplog.at_level(logging.WARNING, "apps.limits.stores"):
+        with caplog.at_level(logging.WARNING, "apps.limits"):
             assert [admitted(bucket("resource", 1)) for _ in range(3)] == [True] * 3
     finally:
         with connection.cursor() as cursor:
