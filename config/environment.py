@@ -360,7 +360,7 @@ SECTIONS: tuple[Section, ...] = (
             Variable(
                 "BACKUP_RECIPIENTS",
                 "list",
-                "Who may open the archives of `manage.py backup`: public keys of `age`. The secret keys stay elsewhere.",
+                "Who may open the archives of `manage.py backup`: public keys of `age`. Secret keys stay elsewhere.",
                 default=[],
                 example="age1…",
             ),
