@@ -82,6 +82,8 @@ def test_stop_lets_a_delivery_end_that_is_under_way(application, member, make_us
 
     receiver = listen(application, slowly)
     end_a_connection(make_user("someone@example.com"), application)
+    with database.cursor() as cursor:  # other tests' workers were killed
+        cursor.execute("DELETE FROM procrastinate_workers")
     with working(url_of_test_database()) as worker:
         wait_until(lambda: receiver.requests)
         worker.send_signal(signal.SIGTERM)
@@ -99,7 +101,7 @@ def test_stop_lets_a_delivery_end_that_is_under_way(application, member, make_us
 @pytest.mark.django_db(transaction=True)
 def test_each_time_of_a_periodic_task_is_queued_once_though_two_workers_look_for_it(empty_queue):  # noqa: F811
     with working(url_of_test_database()):
-        wait_until(lambda: ProcrastinateJob.objects.filter(task_name=resume_jobs.name).exists())
+        wait_until(lambda: ProcrastinateJob.objects.filter(task_name=resume_jobs.name).exists(), 90)
         time.sleep(3)
         with database.cursor() as cursor:
             cursor.execute(
