@@ -33,7 +33,9 @@ class Habits:
 
 
 @contextmanager
-def certificate(folder: Path, *, days: float = 90, name: str = "localhost") -> Iterator[tuple[Path, Path]]:
+def certificate(
+    folder: Path, *, days: float = 90, age_days: float = 100, name: str = "localhost"
+) -> Iterator[tuple[Path, Path]]:
     """Make an authority and a certificate; yields the authority's file, and the server's key with its certificate."""
     now = datetime.datetime.now(datetime.UTC)
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
@@ -56,7 +58,7 @@ def certificate(folder: Path, *, days: float = 90, name: str = "localhost") -> I
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=100))
+        .not_valid_before(now - datetime.timedelta(days=age_days))
         .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .sign(authority_key, hashes.SHA256())

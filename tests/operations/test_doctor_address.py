@@ -33,8 +33,8 @@ def behind(server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Put a proxy with these habits before the server; returns what the doctor is told."""
     proxies: list[Proxy] = []
 
-    def put(*, days: float = 90, old_tls: bool = False, **habits: Any) -> Patient:
-        with certificate(tmp_path, days=days) as (authority, own):
+    def put(*, days: float = 90, age_days: float = 100, old_tls: bool = False, **habits: Any) -> Patient:
+        with certificate(tmp_path, days=days, age_days=age_days) as (authority, own):
             monkeypatch.setenv("SSL_CERT_FILE", str(authority))
             proxies.append(Proxy(server, Habits(**habits), own, old_tls=old_tls).__enter__())
         return Patient(url=f"https://localhost:{proxies[-1].port}")
@@ -98,6 +98,15 @@ def test_bad_proxy_is_found_out_and_the_advice_names_the_cure(behind, check, hab
 
     assert findings
     assert any(word in finding.advice for finding in findings), findings
+
+
+@pytest.mark.parametrize(("hours", "level"), [(10, Level.OK), (2, Level.WARNING), (0.5, Level.PROBLEM)])
+def test_certificate_for_12_hours_is_judged_by_its_own_life(behind, hours, level):
+    """As Caddy's own authority makes them, and renews when 4 hours are left."""
+    [finding] = address.examine_tls(behind(days=hours / 24, age_days=(12 - hours) / 24))
+
+    assert finding.level is level
+    assert "hour" in finding.what
 
 
 def test_forged_address_is_found_out_when_more_proxies_are_trusted_than_there_are(behind, settings):

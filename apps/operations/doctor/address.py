@@ -20,8 +20,9 @@ from apps.operations.mirror import HEADER, make_pass
 
 #: Seconds for each answer.
 TIMEOUT = 8
-#: Certificates of Let's Encrypt are renewed a month before they end.
-DAYS_WARNING, DAYS_PROBLEM = 20, 5
+#: Of a certificate for 90 days or more: Let's Encrypt's are renewed a month before they end. Of a shorter one, such as
+#: Caddy's own authority makes for 12 hours, as much less as it is shorter.
+DAYS_WARNING, DAYS_PROBLEM, DAYS_OF_LIFE = 20, 5, 90
 #: A year, which browsers' lists ask for.
 HSTS_SECONDS = 31_536_000
 #: An authorization request with the longest `state`, percent-encoded.
@@ -52,17 +53,24 @@ def examine_tls(patient: Patient) -> Iterator[Finding]:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
         yield problem(f"no TLS connection: {reason}.", "Start the proxy; look at DNS, the port and the firewall.")
         return
-    days = (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / 86_400
-    what = f"{version}, the certificate is good for {plural(round(days), 'day')}"
+    days, share = _days_left(certificate)
+    left = plural(round(days), "day") if days >= 2 else plural(round(days * 24), "hour")
+    what = f"{version}, the certificate is good for {left}"
     renew = "See why the certificate is not renewed by itself."
-    if days < DAYS_PROBLEM:
+    if days < DAYS_PROBLEM * share:
         yield problem(f"{what}.", renew)
-    elif days < DAYS_WARNING:
+    elif days < DAYS_WARNING * share:
         yield warning(f"{what}.", renew)
     elif _takes_old_tls(parts):
         yield warning(f"{what}, but the proxy also takes TLS 1.1.", "Let it take TLS 1.2 and 1.3 only (RFC 8996).")
     else:
         yield ok(what)
+
+
+def _days_left(certificate: dict[str, Any]) -> tuple[float, float]:
+    """Return the days until it ends, and how much shorter than usual its whole life is (1: not shorter)."""
+    begin, end = (ssl.cert_time_to_seconds(str(certificate[name])) for name in ("notBefore", "notAfter"))
+    return (end - time.time()) / 86_400, min(1.0, (end - begin) / 86_400 / DAYS_OF_LIFE)
 
 
 def examine_arrival(patient: Patient) -> Iterator[Finding]:
