@@ -39,6 +39,7 @@ from apps.tokens.views import (
 
 # Also what is answered while the database is away.
 handler500 = "apps.operations.unavailable.server_error"
+handler400 = "apps.operations.unavailable.bad_request"
 
 urlpatterns = [
     path("", HomeView.as_view(), name="home"),

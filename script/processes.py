@@ -13,7 +13,7 @@ from typing import IO, Any
 from embedded_postgres import die_with_parent
 from errors import StartError
 
-STOP_SECONDS = 15  # granian gets 10 of them for requests that are under way
+STOP_SECONDS = 15  # less than a deployment's web server has: nobody waits so long for Ctrl-C
 
 
 class StopRequested(BaseException):

@@ -13,8 +13,12 @@ from config.reading import Environment
 
 #: Request line and headers together; `state` alone may be 4 096 characters, three times that when encoded.
 HTTP_BUFFER_BYTES = 65536
-#: What a request that is under way gets to end in when the server stops.
-STOP_SECONDS = 10
+#: How long a connection may be idle, or half a request's head be waited for. A reverse proxy in front has to give up
+#: its own idle connections sooner, or now and then a request meets one that is just being closed.
+IDLE_SECONDS = 25
+#: What a request that is under way gets to end in when the server stops. Longer than half a head is waited for, so that
+#: no such connection has the server killed.
+STOP_SECONDS = 30
 
 
 class CannotServeError(Exception):
@@ -55,6 +59,7 @@ def web_command(ip: str, port: int, *, processes: int, threads: int, reload: boo
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", ip, "--port", str(port)),
         *("--workers", str(processes), "--blocking-threads", str(threads), "--no-ws", "--http", "1"),
         *("--http1-buffer-size", str(HTTP_BUFFER_BYTES), "--workers-kill-timeout", str(STOP_SECONDS)),
+        *("--http1-header-read-timeout", str(IDLE_SECONDS * 1000)),
         *("--respawn-failed-workers", "--log-level", "warning"),
     ]
     if reload:

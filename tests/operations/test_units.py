@@ -10,6 +10,7 @@ import pytest
 import yaml
 from django.conf import settings
 
+from apps.operations.web_server import STOP_SECONDS
 from config.environment import VARIABLES
 
 DEPLOY = Path(settings.BASE_DIR) / "deploy"
@@ -95,5 +96,5 @@ def test_web_server_is_asked_both_signs_of_life_and_gets_time_to_stop() -> None:
     [container] = pod["containers"]
     assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert pod["terminationGracePeriodSeconds"] > container["lifecycle"]["preStop"]["sleep"]["seconds"] + 10
+    assert pod["terminationGracePeriodSeconds"] > container["lifecycle"]["preStop"]["sleep"]["seconds"] + STOP_SECONDS
     assert web["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
