@@ -27,6 +27,8 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from apps.accounts.models import User
 from apps.activity import recorder
 from apps.developers.models import Application, RequestedScope, Status
+from apps.organisations.letters import Letter
+from apps.organisations.mail import queue_letters
 from apps.organisations.models import Organisation
 from apps.tokens import keys
 
@@ -335,7 +337,7 @@ def mails(db: None) -> Callable[[], list[EmailMessage]]:
     """Do the background worker's part: `mails()` sends what is queued and returns what was sent since the last call.
 
     A message has `.to` (a list with one address), `.subject`, `.body` (the text) and `.alternatives[0].content` (the
-    HTML). Those that a page sends itself (log-in, forgotten password) are among them. The jobs run inside the test's
+    HTML). The jobs run inside the test's
     transaction, in the order in which they were queued; one that fails fails the test. Nothing is sent for what was
     rolled back: its job is not there.
     """
@@ -352,6 +354,14 @@ def mails(db: None) -> Callable[[], list[EmailMessage]]:
         return new
 
     return send
+
+
+def queue_mails(*recipients: str) -> None:
+    """Queue a mail to each of them that says next to nothing."""
+    letters = [
+        Letter(to=to, sender="us@example.com", reply_to="", subject="Hello", text="t", html="") for to in recipients
+    ]
+    queue_letters("greeting", *letters)
 
 
 def run_job(row: ProcrastinateJob) -> None:

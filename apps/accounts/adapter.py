@@ -3,11 +3,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from allauth.account.adapter import DefaultAccountAdapter
+from django.contrib.sites.shortcuts import get_current_site
 from django.http import HttpRequest
 
 from apps.accounts import guard
 from apps.accounts.models import User
-from apps.organisations.mail import sender_of
+from apps.organisations.letters import Letter
+from apps.organisations.mail import queue_letters, sender_of
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +41,28 @@ class AccountAdapter(DefaultAccountAdapter):
         return user
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send a mail, unless strangers have had too many of its kind sent there: an earlier one does as well.
+        """Queue a mail, unless strangers have had too many of its kind sent there: an earlier one does as well.
 
         The page says the same either way, and so tells nobody which addresses have accounts.
         """
         if template_prefix in _CAUSED_BY_ANYBODY and not guard.may_be_mailed(email, template_prefix):
             log.info("Mail not sent, the recipient has had enough of its kind: %s.", template_prefix)
             return
-        super().send_mail(template_prefix, email, context)
+        site = get_current_site(self.request)
+        context = {"request": self.request, "email": email, "current_site": site, **context}
+        message = self.render_mail(template_prefix, email, context)
+        # A slow mail server holds up no page, and one that is away loses no mail.
+        queue_letters(
+            template_prefix,
+            Letter(
+                to=email,
+                sender=message.from_email,
+                reply_to=self.request.organisation.support_email,
+                subject=message.subject,
+                text=message.body,
+                html=next((part.content for part in message.alternatives if part.mimetype == "text/html"), ""),
+            ),
+        )
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         """Return the link that a mail about a forgotten password carries; it leads on to the page that was wanted."""

@@ -2,13 +2,14 @@
 
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import replace
 from email.utils import formataddr, parseaddr
 from typing import Any
 
 from django.conf import settings
 from django.template import Context, Engine
-from procrastinate.types import JSONDict
 
+from apps.organisations.letters import Letter
 from apps.organisations.models import Organisation
 from apps.organisations.queue import queue_jobs
 from apps.organisations.tasks import send_mail
@@ -26,9 +27,8 @@ def queue_mail(*, organisation: Organisation, to: Iterable[str] | str, template:
     The templates are `mail/<template>_subject.txt`, `mail/<template>.txt` and `mail/<template>.html`; they get
     `context` and `organisation`. In the HTML all that `context` brings is escaped, in the other two nothing is.
 
-    The jobs are queued in the caller's transaction: they leave with its commit, and never if it is rolled back. An
-    address that comes twice gets one mail. What is queued can be read in the database until a day after it was
-    sent, so nothing secret may be in it: no client secret, no password, no link that lets in whoever has it.
+    They leave with the commit of the caller's transaction, and never if it is rolled back. An address that comes
+    twice gets one mail.
     """
     addresses: dict[str, str] = {}
     for address in [to] if isinstance(to, str) else to:
@@ -36,15 +36,20 @@ def queue_mail(*, organisation: Organisation, to: Iterable[str] | str, template:
     if not addresses:
         return
     values = {**context, "organisation": organisation}
-    mail: JSONDict = {
-        "template": template,
-        "sender": sender_of(organisation),
-        "reply_to": organisation.support_email,
-        "subject": _one_line(_render(f"mail/{template}_subject.txt", values, autoescape=False)),
-        "text": _render(f"mail/{template}.txt", values, autoescape=False).strip() + "\n",
-        "html": _render(f"mail/{template}.html", values, autoescape=True).strip() + "\n",
-    }
-    queue_jobs(send_mail, *({**mail, "to": address} for address in addresses.values()))
+    letter = Letter(
+        to="",
+        sender=sender_of(organisation),
+        reply_to=organisation.support_email,
+        subject=_one_line(_render(f"mail/{template}_subject.txt", values, autoescape=False)),
+        text=_render(f"mail/{template}.txt", values, autoescape=False).strip() + "\n",
+        html=_render(f"mail/{template}.html", values, autoescape=True).strip() + "\n",
+    )
+    queue_letters(template, *(replace(letter, to=address) for address in addresses.values()))
+
+
+def queue_letters(template: str, *letters: Letter) -> None:
+    """Queue letters in the caller's transaction. `template` names them in the log."""
+    queue_jobs(send_mail, *({"template": template, "sealed": letter.seal()} for letter in letters))
 
 
 def _render(name: str, values: dict[str, Any], *, autoescape: bool) -> str:

@@ -3,12 +3,14 @@
 import logging
 import smtplib
 
+from cryptography.fernet import InvalidToken
 from django.core.mail import EmailMultiAlternatives
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException, JobAborted, UniqueViolation
 from procrastinate.jobs import Status as JobStatus
 
+from apps.organisations.letters import Letter, unseal
 from apps.telemetry import metrics
 
 logger = logging.getLogger(__name__)
@@ -22,34 +24,15 @@ STALLED_SECONDS = 60
 
 
 @app.task(queue="mail", retry=_RETRY, pass_context=True)
-def send_mail(
-    context: JobContext,
-    *,
-    template: str,
-    to: str,
-    sender: str,
-    reply_to: str,
-    subject: str,
-    text: str,
-    html: str,
-) -> None:
-    """Send one mail to one address; `reply_to` may be empty.
+def send_mail(context: JobContext, *, template: str, sealed: str) -> None:
+    """Send one letter (`Letter.seal`); `template` names it in the log.
 
     What fails is tried again for about a day, unless it cannot get better: an address that its server refuses for
-    good (RFC 5321 4.2.1), a header that is none. Giving up is logged here and raised as JobAborted, because the queue's
-    own line about a failed job would have the whole mail in it.
+    good (RFC 5321 4.2.1), a header that is none, a letter of another deployment secret. Giving up is logged here and
+    raised as JobAborted, because the queue's own line about a failed job would have its arguments in it.
     """
-    message = EmailMultiAlternatives(
-        subject,
-        text,
-        sender,
-        [to],
-        reply_to=[reply_to] if reply_to else None,
-        headers={"Auto-Submitted": "auto-generated"},  # RFC 3834 5: no out-of-office answers
-    )
-    message.attach_alternative(html, "text/html")
     try:
-        message.send()
+        _send(unseal(sealed))
     except Exception as error:
         is_last = context.job.attempts >= (_RETRY.max_attempts or 0)
         what = f"Mail {template} (job {context.job.id}, attempt {context.job.attempts + 1}): {_describe(error)}"
@@ -63,11 +46,26 @@ def send_mail(
     metrics.mails.labels("sent").inc()
 
 
+def _send(letter: Letter) -> None:
+    message = EmailMultiAlternatives(
+        letter.subject,
+        letter.text,
+        letter.sender,
+        [letter.to],
+        reply_to=[letter.reply_to] if letter.reply_to else None,
+        headers={"Auto-Submitted": "auto-generated"},  # RFC 3834 5: no out-of-office answers
+    )
+    if letter.html:
+        message.attach_alternative(letter.html, "text/html")
+    message.send()
+
+
 def _is_final(error: Exception) -> bool:
     """Say whether trying again is no use."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return all(code >= 500 for code, _answer in error.recipients.values())
-    return isinstance(error, ValueError)  # Django's and Python's word for a header or an address that is none
+    # ValueError is Django's and Python's word for a header or an address that is none.
+    return isinstance(error, (ValueError, InvalidToken))
 
 
 def _describe(error: Exception) -> str:
@@ -77,6 +75,8 @@ def _describe(error: Exception) -> str:
         return f"address refused with {', '.join(map(str, codes))}"
     if isinstance(error, smtplib.SMTPResponseException):
         return f"{type(error).__name__} {error.smtp_code}"
+    if isinstance(error, InvalidToken):
+        return "queued with another SECRET_KEY"
     return type(error).__name__
 
 

@@ -14,9 +14,8 @@ from apps.audit import trail
 from apps.connections.models import Connection
 from apps.developers.models import Role, TeamMember
 from apps.housekeeping.models import HousekeepingRun
-from apps.organisations.queue import queue_jobs
-from apps.organisations.tasks import send_mail
 from apps.webhooks.models import Endpoint, Notification
+from tests.conftest import queue_mails
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -130,7 +129,7 @@ def test_audit_trail(phone, assert_accessible, log_in, member, application):
 def test_operations_page(phone, assert_accessible, log_in, member, application):
     member.is_staff = member.is_superuser = True
     member.save()
-    queue_jobs(send_mail, dict.fromkeys(("template", "to", "sender", "reply_to", "subject", "text", "html"), ""))
+    queue_mails("somebody@example.com")
     endpoint = Endpoint.objects.create(
         application=application.row, url="https://partner.example/", failing_since=timezone.now()
     )

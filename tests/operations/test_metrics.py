@@ -17,13 +17,10 @@ from procrastinate.contrib.django.models import ProcrastinateEvent, Procrastinat
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.housekeeping.models import HousekeepingRun
-from apps.organisations.queue import queue_jobs
-from apps.organisations.tasks import send_mail
 from apps.telemetry import shared_folder
 from apps.telemetry.exposition import serve_figures
 from apps.webhooks.services import send_test, set_endpoint
-from tests.conftest import run_worker
-from tests.operations.test_operations_page import MAIL
+from tests.conftest import queue_mails, run_worker
 from tests.webhooks.receivers import receiving, respond
 
 TOKEN = secrets.token_urlsafe(24)
@@ -69,6 +66,8 @@ def test_without_a_token_in_the_settings_there_is_no_such_page(settings):
 @pytest.mark.parametrize(
     "authorization",
     ["", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", TOKEN, f"Basic {TOKEN}", "Bearer \xe9"],
+    # The processes of a parallel run have to find the same names.
+    ids=["nothing", "no token", "empty", "longer", "shorter", "no scheme", "another scheme", "not ASCII"],
 )
 def test_without_the_token_nothing_is_told(settings, authorization):
     settings.METRICS_TOKEN = TOKEN
@@ -178,7 +177,7 @@ def test_deliveries_jobs_and_mails_are_counted_by_outcome(scrape, transactional_
             send_test(application=application.row)
             run_worker(queues=["webhooks"])
     settings.EMAIL_BACKEND = "tests.telemetry.broken_mail.BrokenBackend"
-    queue_jobs(send_mail, {**MAIL, "to": "somebody@example.com"})
+    queue_mails("somebody@example.com")
     run_worker(queues=["mail"])
 
     counted = grown(before, scrape())
@@ -223,7 +222,7 @@ def test_worker_tells_its_figures_at_a_port_of_its_own():
 
 def test_queue_workers_keys_and_chores_are_told(scrape, transactional_db):
     ProcrastinateJob.objects.all().delete()
-    queue_jobs(send_mail, *[{**MAIL, "to": f"{number}@example.com"} for number in range(3)])
+    queue_mails(*(f"{number}@example.com" for number in range(3)))
     first = ProcrastinateJob.objects.order_by("pk").first()
     ProcrastinateEvent.objects.filter(job_id=first.pk).update(at=timezone.now() - timedelta(minutes=5))
     ended = timezone.now() - timedelta(hours=2)
@@ -266,7 +265,7 @@ def test_scrape_takes_the_same_few_statements_however_much_there_is(transactiona
 
     with django_assert_num_queries(8):
         list(_read_gauges())
-    queue_jobs(send_mail, *[{**MAIL, "to": f"{number}@example.com"} for number in range(20)])
+    queue_mails(*(f"{number}@example.com" for number in range(20)))
     with django_assert_num_queries(8):
         list(_read_gauges())
 

@@ -20,8 +20,7 @@ from apps.organisations.tasks import send_mail
 from apps.tokens import tasks
 from apps.tokens.models import Grant
 from apps.webhooks.models import Endpoint, Notification
-
-MAIL = dict.fromkeys(("template", "sender", "reply_to", "subject", "text", "html"), "")
+from tests.conftest import queue_mails
 
 
 def logged_in(user):
@@ -128,9 +127,9 @@ def test_failed_running_and_broken_off_runs_are_told_apart(operator):
 @pytest.fixture
 def jobs(db):
     """Three mails that wait, one for later, one that was given up."""
-    mails = [{**MAIL, "to": f"somebody-{number}@example.com"} for number in range(4)]
-    queue_jobs(send_mail, *mails)
-    queue_jobs(send_mail, {**MAIL, "to": "later@example.com"}, schedule_at=timezone.now() + timedelta(hours=1))
+    queue_mails(*(f"somebody-{number}@example.com" for number in range(4)))
+    in_an_hour = timezone.now() + timedelta(hours=1)
+    queue_jobs(send_mail, {"template": "greeting", "sealed": ""}, schedule_at=in_an_hour)
     first, *_, last = ProcrastinateJob.objects.filter(scheduled_at=None).order_by("pk")
     ProcrastinateEvent.objects.filter(job_id=first.pk).update(at=timezone.now() - timedelta(minutes=5))
     with connection.cursor() as cursor:
@@ -222,7 +221,7 @@ def test_page_takes_the_same_queries_however_much_there_is(operator, browser, ap
     HousekeepingRun.objects.bulk_create(
         HousekeepingRun(task=name, ended_at=timezone.now()) for name in chores.CHORES for _ in range(3)
     )
-    queue_jobs(send_mail, *[{**MAIL, "to": "x@example.com"}] * 5)
+    queue_mails(*["x@example.com"] * 5)
 
     assert count() == before
     assert before < 40

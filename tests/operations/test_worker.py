@@ -16,9 +16,10 @@ from django.db import connection as database
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apps.connections.models import Connection, EndReason
-from apps.organisations.tasks import resume_jobs, send_mail
+from apps.organisations.tasks import resume_jobs
 from apps.tokens.services import end_connection
 from apps.webhooks.models import Notification, State
+from tests.conftest import queue_mails
 from tests.webhooks.conftest import empty_queue, listen, receive  # noqa: F401 (fixtures)
 from tests.webhooks.receivers import respond
 from tests.webhooks.test_killed_worker import Server, url_of_test_database, wait_until
@@ -48,12 +49,6 @@ def silent_mail_server():
         yield server.getsockname()[1]
 
 
-def queue_mail(number):
-    send_mail.defer(
-        template="t", to=f"{number}@example.com", sender="a@example.com", reply_to="", subject="s", text="t", html="t"
-    )
-
-
 def end_a_connection(user, application):
     end_connection(connection=Connection.objects.create(user=user, application=application.row), reason=EndReason.USER)
 
@@ -63,7 +58,7 @@ def test_mails_to_a_server_that_does_not_answer_hold_up_no_webhook(application, 
     receiver = listen(application)
     with silent_mail_server() as port, working(url_of_test_database(), EMAIL_URL=f"smtp://127.0.0.1:{port}"):
         for number in range(20):
-            queue_mail(number)
+            queue_mails(f"{number}@example.com")
         wait_until(lambda: ProcrastinateJob.objects.filter(queue_name="mail", status="doing").count() == 4)
         end_a_connection(make_user("someone@example.com"), application)
         began = time.monotonic()

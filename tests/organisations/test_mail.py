@@ -1,6 +1,7 @@
 """Mail in an organisation's name: queued with the change it tells of, and sent by the background worker."""
 
 import logging
+import re
 import smtplib
 from datetime import timedelta
 from email import message_from_bytes, policy
@@ -8,6 +9,7 @@ from smtplib import SMTPDataError, SMTPRecipientsRefused, SMTPServerDisconnected
 
 import pytest
 from asgiref.sync import async_to_sync
+from cryptography.fernet import Fernet
 from django.core import mail
 from django.db import connection, transaction
 from django.template import TemplateDoesNotExist
@@ -18,6 +20,7 @@ from procrastinate.exceptions import JobAborted
 
 from apps.organisations import tasks
 from apps.organisations.addresses import site_address
+from apps.organisations.letters import unseal
 from apps.organisations.mail import queue_mail, sender_of
 from tests.conftest import in_another_thread, run_job, run_worker
 
@@ -164,7 +167,7 @@ def test_everybody_gets_a_mail_of_their_own(greet, mails):
 def test_address_that_comes_twice_gets_one_mail(greet):
     greet(["ada@example.com", "bob@example.com", "ADA@example.com", "ada@example.com"])
 
-    assert [row.args["to"] for row in queued()] == ["ada@example.com", "bob@example.com"]
+    assert [unseal(row.args["sealed"]).to for row in queued()] == ["ada@example.com", "bob@example.com"]
 
 
 def test_nobody_gets_none(greet):
@@ -229,6 +232,54 @@ def test_the_worker_sends_it(greet):
 
     assert [message.subject for message in mail.outbox] == ["Hello Ada"]
     assert the_job().status == "succeeded"
+
+
+# --- sealed ---------------------------------------------------------------------------------------
+
+
+def test_nobody_reads_a_mail_in_the_queue(greet):
+    greet(name="Confidential")
+
+    row = queued().get()
+
+    assert set(row.args) == {"template", "sealed"}
+    for private in ("Confidential", TO, "Kuittila"):
+        assert private not in str(row.args)
+    assert unseal(row.args["sealed"]).to == TO
+
+
+def test_link_of_a_forgotten_password_is_in_the_mail_and_nowhere_in_the_queue(client, organisation, member, mails):
+    client.post("/account/password/reset/", {"email": member.email})
+
+    waiting = [str(row.args) for row in queued()]
+    [message] = mails()
+
+    [key] = re.findall(r"/password/reset/key/([^/\s]+)/", message.body)
+    assert len(waiting) == 1
+    assert key not in waiting[0]
+    assert member.email not in waiting[0]
+
+
+def test_page_does_not_wait_for_the_mail_server(client, organisation, member, fail_with, mails):
+    fail_with(TimeoutError())
+
+    answer = client.post("/account/password/reset/", {"email": member.email})
+
+    assert answer.status_code == 302
+    assert queued().count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_mail_of_another_deployment_secret_is_given_up(greet, caplog):
+    greet()
+    row = queued().get()
+    sealed = Fernet(Fernet.generate_key()).encrypt(b"{}").decode()
+    ProcrastinateJob.objects.filter(pk=row.pk).update(args={**row.args, "sealed": sealed})
+
+    work("mail")
+
+    assert the_job().status == "aborted"
+    assert "queued with another SECRET_KEY; it is not sent" in caplog.text
 
 
 # --- what fails -----------------------------------------------------------------------------------
@@ -396,11 +447,11 @@ def test_killed_job_of_which_the_next_one_waits_is_given_up_and_holds_up_no_othe
     for row in (first, second):
         start(row, timedelta(minutes=5))
     greet("next@example.com")
-    ProcrastinateJob.objects.filter(args__to="next@example.com").update(queueing_lock="only-one")
+    ProcrastinateJob.objects.filter(pk=queued().last().pk).update(queueing_lock="only-one")
 
     run_periodic(tasks.resume_jobs)
 
-    statuses = dict(ProcrastinateJob.objects.values_list("args__to", "status"))
+    statuses = {unseal(row.args["sealed"]).to: row.status for row in ProcrastinateJob.objects.all()}
     assert statuses == {"ada@example.com": "failed", "bob@example.com": "todo", "next@example.com": "todo"}
 
 

@@ -387,14 +387,14 @@ def test_log_in_page_names_the_organisation_and_the_application(any_application)
     assert "Create an account" in words_of(page)
 
 
-def test_forgotten_password_link_sends_a_mail(application, member, mailoutbox):
+def test_forgotten_password_link_sends_a_mail(application, member, mails):
     visitor = Browser()
     page = visitor.client.get(visitor.ask(application)["Location"]).content.decode()
     address = html.unescape(re.search(r'href="([^"]*password/reset[^"]*)"', page)[1])
 
     assert visitor.client.get(address).status_code == 200
     assert visitor.client.post(address, {"email": member.email}).status_code == 302
-    assert [mail.to for mail in mailoutbox] == [[member.email]]
+    assert [mail.to for mail in mails()] == [[member.email]]
 
 
 def test_create_an_account_link_leads_back_to_the_request(application):

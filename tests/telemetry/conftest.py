@@ -7,7 +7,6 @@ import uuid
 from urllib.parse import quote
 
 import pytest
-from django.core import mail
 from django.test import Client
 
 from apps.telemetry.logs import JsonFormatter, PathFilter, WorkFilter
@@ -34,7 +33,7 @@ def log_lines():
 
 
 @pytest.fixture
-def visit(member, password, make_application, browser, exchange, refresh, introspect, call_with):
+def visit(member, password, make_application, browser, exchange, refresh, introspect, call_with, mails):
     """Log in with a wrong and a right password, authorise, exchange, refresh, read, revoke, and go wrong everywhere.
 
     Returns what was secret or personal in it, by what it is.
@@ -71,7 +70,7 @@ def visit(member, password, make_application, browser, exchange, refresh, intros
         # A mailed key, in an address of ours and in one that is none.
         visitor.post("/account/logout/")
         Client().post("/account/password/reset/", {"email": member.email})
-        [key] = re.findall(r"/key/([^/\s]+)", mail.outbox[-1].body)
+        [key] = re.findall(r"/key/([^/\s]+)", mails()[-1].body)
         known["mailed key"] = key
         Client().get(f"/account/password/reset/key/{key}/", follow=True)
         Client().get(f"/account/password/rest/key/{quote(key)}/")

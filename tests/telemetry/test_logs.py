@@ -9,12 +9,8 @@ import pytest
 from django.test import Client
 
 from apps.audit import trail
-from apps.organisations.queue import queue_jobs
-from apps.organisations.tasks import send_mail
 from apps.telemetry.logs import JsonFormatter, LineFormatter
-from tests.conftest import run_worker
-
-MAIL = dict.fromkeys(("template", "reply_to", "text", "html"), "") | {"subject": "Hello", "sender": "us@example.com"}
+from tests.conftest import queue_mails, run_worker
 
 
 def objects(lines):
@@ -207,7 +203,7 @@ def test_job_is_followed_from_its_queueing_to_its_own_lines(log_lines, transacti
     """What queues it says its number; what it logs goes by that number."""
     settings.EMAIL_BACKEND = "tests.telemetry.broken_mail.BrokenBackend"
 
-    queue_jobs(send_mail, {**MAIL, "to": "somebody@example.com"})
+    queue_mails("somebody@example.com")
     run_worker(queues=["mail"])
 
     lines = objects(log_lines())
