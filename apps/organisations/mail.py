@@ -7,6 +7,7 @@ from email.utils import formataddr, parseaddr
 from typing import Any
 
 from django.conf import settings
+from procrastinate.types import JSONDict
 from django.template import Context, Engine
 
 from apps.organisations.letters import Letter
@@ -49,7 +50,8 @@ def queue_mail(*, organisation: Organisation, to: Iterable[str] | str, template:
 
 def queue_letters(template: str, *letters: Letter) -> None:
     """Queue letters in the caller's transaction. `template` names them in the log."""
-    queue_jobs(send_mail, *({"template": template, "sealed": letter.seal()} for letter in letters))
+    jobs: list[JSONDict] = [{"template": template, "sealed": letter.seal()} for letter in letters]
+    queue_jobs(send_mail, *jobs)
 
 
 def _render(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
