@@ -7,8 +7,8 @@ from email.utils import formataddr, parseaddr
 from typing import Any
 
 from django.conf import settings
-from procrastinate.types import JSONDict
 from django.template import Context, Engine
+from procrastinate.types import JSONDict
 
 from apps.organisations.letters import Letter
 from apps.organisations.models import Organisation
