@@ -360,23 +360,15 @@ SECTIONS: tuple[Section, ...] = (
             Variable(
                 "BACKUP_RECIPIENTS",
                 "list",
-                "Who may open the archives of `manage.py backup`: public keys of `age`. Secret keys stay elsewhere.",
+                "Who may open the archives of `manage.py backup`: public keys, from `manage.py backup_key`. The secret"
+                " ones stay elsewhere.",
                 default=[],
                 example="age1…",
             ),
             Variable(
-                "BACKUP_PASSPHRASE",
-                "text",
-                "In place of public keys: a passphrase that archives are encrypted with, and opened by"
-                " `manage.py restore`.",
-                default="",
-                example="(eight random words)",
-                is_secret=True,
-            ),
-            Variable(
                 "BACKUP_IDENTITY",
                 "text",
-                "For `manage.py restore` only: the secret key of `age` that opens an archive.",
+                "For `manage.py restore` only: the secret key that opens an archive.",
                 default="",
                 example="AGE-SECRET-KEY-1…",
                 is_secret=True,

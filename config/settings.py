@@ -253,7 +253,6 @@ AUDIT_LOG_ADDRESSES = env("AUDIT_LOG_ADDRESSES")
 
 # Read by `manage.py backup` and `restore` only.
 BACKUP_RECIPIENTS: list[str] = env("BACKUP_RECIPIENTS")
-BACKUP_PASSPHRASE: str = env("BACKUP_PASSPHRASE")
 BACKUP_IDENTITY: str = env("BACKUP_IDENTITY")
 
 # --- what browsers may do ------------------------------------------------------------------------

@@ -12,8 +12,13 @@ from django.conf import settings
 @lru_cache(maxsize=16)
 def derive_secret(purpose: str) -> bytes:
     """Return 32 bytes derived from the deployment secret for one purpose (HKDF-SHA-256, RFC 5869)."""
+    return derive_secret_of(settings.SECRET_KEY, purpose)
+
+
+def derive_secret_of(secret_key: str, purpose: str) -> bytes:
+    """Return what `derive_secret` returns in a deployment with that secret."""
     kdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=f"countersign/{purpose}".encode())
-    return kdf.derive(settings.SECRET_KEY.encode())
+    return kdf.derive(secret_key.encode())
 
 
 def cipher(purpose: str) -> Fernet:

@@ -6,22 +6,23 @@ import os
 import secrets
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 import psycopg
 from django.conf import settings
-from django.db import transaction
+from django.db import Error, transaction
 from django.utils import timezone
+from pyrage.x25519 import Identity
 
 from apps.audit import trail
 from apps.operations.backups import age, archive, database
 from apps.operations.backups.archive import Manifest, Summary
 from apps.operations.backups.errors import BackupError, DamagedArchiveError
 from apps.operations.backups.programs import Program, find_program
-from apps.sealing import derive_secret
+from apps.sealing import derive_secret_of
 
 #: Of a file that is being written, or whose writer was killed.
 UNFINISHED = ".unfinished"
@@ -41,24 +42,26 @@ class Made:
     pictures: int
     secret_key_fingerprint: str
     has_secret_key: bool
+    #: Why the audit trail does not tell of it; empty if it does.
+    not_recorded: str = ""
 
 
-def fingerprint_of_secret_key() -> str:
-    """Return what tells one deployment secret from another."""
-    return derive_secret("backup-fingerprint")[:6].hex()
+def fingerprint_of_secret_key(secret_key: str = "") -> str:
+    """Return what tells one deployment secret from another; of ours by default."""
+    return derive_secret_of(secret_key or settings.SECRET_KEY, "backup-fingerprint")[:6].hex()
 
 
 def default_name() -> str:
     return timezone.now().strftime("countersign-%Y%m%dT%H%M%SZ.age")
 
 
-def make_backup(target: Path, lock: age.Lock, *, with_secret_key: bool) -> Made:
+def make_backup(target: Path, recipients: Sequence[str], *, with_secret_key: bool) -> Made:
     """Write everything into an encrypted archive, read it back, and only then give it its name.
 
-    The database is taken as it was at one moment; the server goes on meanwhile. Raises BackupError; then nothing is
-    left at `target`.
+    Only `recipients` can open it (public keys). The database is taken as it was at one moment; the server goes on
+    meanwhile. Raises BackupError; then nothing is left at `target`.
     """
-    age.read_recipients(lock.recipients)
+    age.read_recipients(recipients)
     if target.exists():
         raise BackupError(f"{target} exists already; an archive is never overwritten.")
     with database.connect() as connection, _unfinished_file(target) as file:
@@ -75,13 +78,14 @@ def make_backup(target: Path, lock: age.Lock, *, with_secret_key: bool) -> Made:
         )
         summary = Summary()
         with contextlib.closing(_content(connection, pg_dump, manifest, summary)) as content:
-            keys = age.encrypt(archive.Stream(content), file, lock)
+            identity = age.encrypt(archive.Stream(content), file, recipients)
         file.flush()
         os.fsync(file.fileno())
-        _read_back(Path(file.name), keys, pg_restore, summary)
-        with transaction.atomic():
-            trail.record("operator:backup:made", secret_key=with_secret_key)
-            _give_name(Path(file.name), target)
+        # So that what is read back comes from the disk, and not from memory.
+        if hasattr(os, "posix_fadvise"):  # macOS has none
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        _read_back(Path(file.name), identity, pg_restore, summary)
+        _give_name(Path(file.name), target)
         return Made(
             file=target,
             size=os.fstat(file.fileno()).st_size,
@@ -91,7 +95,18 @@ def make_backup(target: Path, lock: age.Lock, *, with_secret_key: bool) -> Made:
             pictures=len(summary.media),
             secret_key_fingerprint=manifest.secret_key_fingerprint,
             has_secret_key=with_secret_key,
+            not_recorded=_record(with_secret_key=with_secret_key),
         )
+
+
+def _record(*, with_secret_key: bool) -> str:
+    """Tell the audit trail; return why not if that fails. The archive is there and good, whatever happens here."""
+    try:
+        with transaction.atomic():
+            trail.record("operator:backup:made", secret_key=with_secret_key)
+    except Error as error:
+        return str(error).strip().partition("\n")[0]
+    return ""
 
 
 def _content(
@@ -194,9 +209,9 @@ class _ReadBack:
             self.dump.abandon()
 
 
-def _read_back(path: Path, keys: age.Keys, pg_restore: Program, written: Summary) -> None:
+def _read_back(path: Path, identity: Identity, pg_restore: Program, written: Summary) -> None:
     """Decrypt, compare the checksums, have pg_restore read the dump, count the rows."""
-    with contextlib.closing(_ReadBack(pg_restore)) as receiver, age.opened(path, keys) as stream:
+    with contextlib.closing(_ReadBack(pg_restore)) as receiver, age.opened(path, [identity]) as stream:
         found = archive.read(stream, receiver)
     if found != written:
         raise DamagedArchiveError("What was read back is not what was written.")
@@ -256,8 +271,13 @@ def _give_name(unfinished: Path, target: Path) -> None:
     except OSError:
         # A file system without links (some network ones). Nothing else is in between: `target` did not exist.
         unfinished.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError:
+        # Nobody may rely on a name that is perhaps gone after a power cut.
+        target.unlink(missing_ok=True)
+        raise

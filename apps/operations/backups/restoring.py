@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -13,10 +13,11 @@ import psycopg
 from django.conf import settings
 from django.db.migrations.loader import MigrationLoader
 from django.utils import timezone
+from pyrage.x25519 import Identity
 
 from apps.operations.backups import age, archive, database
 from apps.operations.backups.archive import Manifest
-from apps.operations.backups.errors import BackupError
+from apps.operations.backups.errors import BackupError, DamagedArchiveError
 from apps.operations.backups.making import compare_rows, fingerprint_of_secret_key
 from apps.operations.backups.programs import find_program
 
@@ -35,18 +36,24 @@ class Restored:
     missing_roles: list[str] = field(default_factory=list)
     #: Where pictures are that were here before.
     set_aside: Path | None = None
+    #: Why a restore with this code and these settings would refuse the archive.
+    obstacles: list[str] = field(default_factory=list)
 
 
-def check_archive(path: Path, keys: age.Keys) -> Restored:
-    """Read an archive as a restore would, with everything that a restore would refuse; change nothing."""
+def check_archive(path: Path, identities: Sequence[Identity]) -> Restored:
+    """Read all of an archive as a restore would; change nothing.
+
+    That may be on a machine with another secret or other code: what would be in the way of a restore there is told
+    in `obstacles`, and says nothing against the archive.
+    """
     with contextlib.closing(_Checker()) as checker:
-        with age.opened(path, keys) as stream:
+        with age.opened(path, identities) as stream:
             summary = archive.read(stream, checker)
         compare_rows(checker.counts, summary.tables)
-        return _restored(checker, summary)
+        return _restored(checker, summary, obstacles=checker.obstacles)
 
 
-def restore_backup(path: Path, keys: age.Keys, *, replace: bool) -> Restored:
+def restore_backup(path: Path, identities: Sequence[Identity], *, replace: bool) -> Restored:
     """Restore database and pictures from an archive.
 
     Refuses a database or a folder of pictures that is not empty, unless `replace`. All of the database is one
@@ -62,7 +69,7 @@ def restore_backup(path: Path, keys: age.Keys, *, replace: bool) -> Restored:
     ):
         database.hold_alone(connection)
         _make_room(connection, replace=replace)
-        with age.opened(path, keys) as stream:
+        with age.opened(path, identities) as stream:
             summary = archive.read(stream, restorer)
         compare_rows(restorer.counts, summary.tables)
         missing = database.grant_privileges(connection, summary.privileges)
@@ -75,10 +82,10 @@ def restore_backup(path: Path, keys: age.Keys, *, replace: bool) -> Restored:
     return _restored(restorer, summary, missing_roles=missing, set_aside=set_aside)
 
 
-def write_secret_key(path: Path, keys: age.Keys, target: Path) -> str:
+def write_secret_key(path: Path, identities: Sequence[Identity], target: Path) -> str:
     """Write the archive's SECRET_KEY to a new file that only its owner can read; return its fingerprint."""
     receiver = _SecretKey()
-    with contextlib.suppress(_EnoughError), age.opened(path, keys) as stream:
+    with contextlib.suppress(_EnoughError), age.opened(path, identities) as stream:
         archive.read(stream, receiver)
     if receiver.secret_key is None:
         raise BackupError("There is no SECRET_KEY in this archive: it was made with --without-secret-key.")
@@ -104,8 +111,8 @@ def _make_room(connection: psycopg.Connection[Any], *, replace: bool) -> None:
     database.empty(connection)
 
 
-def _refuse_unfit(manifest: Manifest) -> None:
-    """Raise BackupError if this code, with these settings, cannot run what is in the archive."""
+def _find_obstacles(manifest: Manifest) -> Iterator[str]:
+    """Say why this code, with these settings, cannot run what is in the archive."""
     if manifest.secret_key_fingerprint != fingerprint_of_secret_key():
         way_out = (
             "It is in the archive: write it to a file with --secret-key-to FILE, set SECRET_KEY_FILE to that file,"
@@ -113,7 +120,7 @@ def _refuse_unfit(manifest: Manifest) -> None:
             if manifest.has_secret_key
             else "It is not in the archive; set SECRET_KEY to the one that the archive's server had."
         )
-        raise BackupError(
+        yield (
             f"The archive belongs to another SECRET_KEY (fingerprint {manifest.secret_key_fingerprint}, this one has"
             f" {fingerprint_of_secret_key()}), without which its signing keys cannot be read. {way_out}"
         )
@@ -122,7 +129,7 @@ def _refuse_unfit(manifest: Manifest) -> None:
         f"{app}.{name}" for app, names in manifest.migrations.items() for name in names if (app, name) not in known
     ]
     if unknown:
-        raise BackupError(
+        yield (
             f"The archive was made by a newer Countersign: this one does not know {', '.join(unknown[:3])}"
             f"{' and more' if len(unknown) > 3 else ''}. Install that version, or a newer one, and restore with it."
         )
@@ -139,11 +146,11 @@ class _Reader:
         self.dump: database.DumpReader | None = None
 
     def take_manifest(self, manifest: Manifest) -> None:
-        _refuse_unfit(manifest)
         self.manifest = manifest
 
     def take_secret_key(self, secret_key: str) -> None:
-        """It is the one we have: the fingerprint was compared."""
+        if fingerprint_of_secret_key(secret_key) != self.manifest.secret_key_fingerprint:
+            raise DamagedArchiveError("The SECRET_KEY in the archive is not the one that it was made with.")
 
     def take_database(self, piece: bytes) -> None:
         if self.dump is None:
@@ -170,6 +177,14 @@ class _Reader:
 
 
 class _Checker(_Reader):
+    def __init__(self) -> None:
+        super().__init__()
+        self.obstacles: list[str] = []
+
+    def take_manifest(self, manifest: Manifest) -> None:
+        super().take_manifest(manifest)
+        self.obstacles = list(_find_obstacles(manifest))
+
     def take_media(self, path: PurePosixPath, pieces: Iterator[bytes]) -> None:
         """Read to the end by whoever reads the archive."""
 
@@ -182,6 +197,8 @@ class _Restorer(_Reader):
 
     def take_manifest(self, manifest: Manifest) -> None:
         super().take_manifest(manifest)
+        for obstacle in _find_obstacles(manifest):
+            raise BackupError(obstacle)
         here = database.major_version(self.connection)
         if here < manifest.postgresql:
             raise BackupError(
@@ -293,7 +310,12 @@ def _not_taken(error: psycopg.Error) -> BackupError:
 
 
 def _restored(
-    reader: _Reader, summary: archive.Summary, *, missing_roles: list[str] | None = None, set_aside: Path | None = None
+    reader: _Reader,
+    summary: archive.Summary,
+    *,
+    missing_roles: Sequence[str] = (),
+    set_aside: Path | None = None,
+    obstacles: Sequence[str] = (),
 ) -> Restored:
     return Restored(
         made_at=reader.manifest.made_at,
@@ -302,6 +324,7 @@ def _restored(
         pictures=len(summary.media),
         secret_key_fingerprint=reader.manifest.secret_key_fingerprint,
         has_secret_key=reader.manifest.has_secret_key,
-        missing_roles=missing_roles or [],
+        missing_roles=list(missing_roles),
         set_aside=set_aside,
+        obstacles=list(obstacles),
     )

@@ -5,7 +5,6 @@ import psycopg
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from apps.operations.backups.age import Lock
 from apps.operations.backups.errors import BackupError
 from apps.operations.backups.making import default_name, make_backup
 from apps.organisations.management.base import AnsweringCommand
@@ -14,7 +13,7 @@ from apps.organisations.management.base import AnsweringCommand
 class Command(AnsweringCommand):
     help = (
         "Write database, pictures and SECRET_KEY into one encrypted archive, and read it back. The server goes on"
-        " meanwhile. Encrypted for BACKUP_RECIPIENTS, or else with BACKUP_PASSPHRASE; the tool `age` opens it as well."
+        " meanwhile. Encrypted for BACKUP_RECIPIENTS (manage.py backup_key makes one); the tool `age` opens it as well."
         " Exit status 0: there is an archive that can be restored. 1: there is none, and why."
     )
     requires_system_checks = []
@@ -31,9 +30,6 @@ class Command(AnsweringCommand):
             help="a public key that opens it, in place of BACKUP_RECIPIENTS; may be given several times",
         )
         parser.add_argument(
-            "--passphrase-file", type=Path, metavar="FILE", help="a file with the passphrase, in place of the settings"
-        )
-        parser.add_argument(
             "--without-secret-key",
             action="store_true",
             help="leave SECRET_KEY out; without a copy of it elsewhere the archive is of no use",
@@ -41,16 +37,27 @@ class Command(AnsweringCommand):
 
     def handle(self, **options: Any) -> None:
         target: Path = options["file"]
+        recipients = options["recipient"] or settings.BACKUP_RECIPIENTS
+        if not recipients:
+            raise CommandError(
+                "There is no backup. Say who may open it: make a key with manage.py backup_key, keep it elsewhere, and"
+                " set BACKUP_RECIPIENTS to its public part (age1…)."
+            )
         if target.is_dir():
             target = target / default_name()
         try:
-            made = make_backup(target.absolute(), _lock(options), with_secret_key=not options["without_secret_key"])
+            made = make_backup(target.absolute(), recipients, with_secret_key=not options["without_secret_key"])
         except BackupError as error:
             raise CommandError(f"There is no backup. {error}") from error
         except psycopg.Error as error:
             raise CommandError(f"There is no backup. The database cannot be used: {error}") from error
         except OSError as error:
             raise CommandError(f"There is no backup. {error}") from error
+        if made.not_recorded:
+            self.note(
+                f"The archive is good, but the audit trail could not be told of it ({made.not_recorded}): the doctor"
+                " and Prometheus will say that it is missing."
+            )
         data = {
             "file": str(made.file),
             "bytes": made.size,
@@ -63,32 +70,3 @@ class Command(AnsweringCommand):
             "verified": True,
         }
         self.answer(data, as_json=options["json"])
-
-
-def _lock(options: dict[str, Any]) -> Lock:
-    """Say for whom: options go before settings, and public keys before a passphrase."""
-    if options["recipient"] and options["passphrase_file"]:
-        raise CommandError("Give --recipient or --passphrase-file: an archive has either public keys or a passphrase.")
-    if options["recipient"]:
-        return Lock(recipients=options["recipient"])
-    if options["passphrase_file"]:
-        return Lock(passphrase=read_passphrase(options["passphrase_file"]))
-    if settings.BACKUP_RECIPIENTS:
-        return Lock(recipients=settings.BACKUP_RECIPIENTS)
-    if settings.BACKUP_PASSPHRASE:
-        return Lock(passphrase=settings.BACKUP_PASSPHRASE)
-    raise CommandError(
-        "There is no backup. Say who may open it: make a key with age-keygen, keep it elsewhere, and set"
-        " BACKUP_RECIPIENTS to its public part (age1…); or set BACKUP_PASSPHRASE."
-    )
-
-
-def read_passphrase(path: Path) -> str:
-    """Return the file's first line."""
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, ValueError) as error:
-        raise CommandError(f"The passphrase cannot be read from {path}: {error}") from error
-    if not lines or not lines[0]:
-        raise CommandError(f"The passphrase is missing: the first line of {path} is empty.")
-    return lines[0]

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,12 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
+from pyrage.x25519 import Identity
 
 from apps.audit import trail
-from apps.operations.backups.age import Keys, read_identities
+from apps.operations.backups.age import read_identities
 from apps.operations.backups.errors import BackupError
 from apps.operations.backups.restoring import Restored, check_archive, restore_backup, write_secret_key
-from apps.operations.management.commands.backup import read_passphrase
 from apps.organisations.management.base import AnsweringCommand
 
 #: Restored, and something afterwards has failed.
@@ -22,7 +23,7 @@ RESTORED_BUT = 3
 class Command(AnsweringCommand):
     help = (
         "Restore database and pictures from an archive of `manage.py backup`, and apply pending migrations. Opened with"
-        " BACKUP_IDENTITY or BACKUP_PASSPHRASE. Exit status 0: everything is there. 1: nothing has changed, and why."
+        " BACKUP_IDENTITY. Exit status 0: everything is there. 1: nothing has changed, and why."
         f" {RESTORED_BUT}: everything is there, but the migrations have failed."
     )
     requires_system_checks = []
@@ -33,16 +34,14 @@ class Command(AnsweringCommand):
             "--identity-file",
             type=Path,
             metavar="FILE",
-            help="the secret key, as age-keygen has written it, in place of BACKUP_IDENTITY",
-        )
-        parser.add_argument(
-            "--passphrase-file",
-            type=Path,
-            metavar="FILE",
-            help="a file with the passphrase, in place of BACKUP_PASSPHRASE",
+            help="the secret key, as backup_key has written it, in place of BACKUP_IDENTITY; -: from standard input",
         )
         what = parser.add_mutually_exclusive_group()
-        what.add_argument("--check", action="store_true", help="only read the archive to its end, and change nothing")
+        what.add_argument(
+            "--check",
+            action="store_true",
+            help="only read all of it, and change nothing; also on a machine with another SECRET_KEY",
+        )
         what.add_argument(
             "--secret-key-to", type=Path, metavar="FILE", help="only write the archive's SECRET_KEY to a new file"
         )
@@ -54,16 +53,19 @@ class Command(AnsweringCommand):
     def handle(self, **options: Any) -> None:
         path: Path = options["file"]
         try:
-            keys = _keys(options)
+            identities = _identities(options)
             if options["secret_key_to"]:
-                fingerprint = write_secret_key(path, keys, options["secret_key_to"])
+                fingerprint = write_secret_key(path, identities, options["secret_key_to"])
                 data = {"file": str(options["secret_key_to"]), "secret_key_fingerprint": fingerprint}
                 self.answer(data, as_json=options["json"])
                 return
             if options["check"]:
-                self.answer({**_told(check_archive(path, keys)), "restored": False}, as_json=options["json"])
+                checked = check_archive(path, identities)
+                for obstacle in checked.obstacles:
+                    self.note(f"The archive is good, and could not be restored with these settings. {obstacle}")
+                self.answer({**_told(checked), "restored": False}, as_json=options["json"])
                 return
-            restored = restore_backup(path, keys, replace=options["replace"])
+            restored = restore_backup(path, identities, replace=options["replace"])
         except BackupError as error:
             raise CommandError(f"Nothing was changed. {error}") from error
         except psycopg.Error as error:
@@ -108,14 +110,13 @@ def _told(restored: Restored) -> dict[str, Any]:
     }
 
 
-def _keys(options: dict[str, Any]) -> Keys:
-    """Say with what to open it: options go before settings."""
-    passphrase = (
-        read_passphrase(options["passphrase_file"]) if options["passphrase_file"] else settings.BACKUP_PASSPHRASE
-    )
-    content = options["identity_file"].read_bytes() if options["identity_file"] else settings.BACKUP_IDENTITY.encode()
-    if not content and not passphrase:
-        raise CommandError(
-            "Say what opens the archive: --identity-file with the file of age-keygen, or --passphrase-file."
-        )
-    return Keys(identities=read_identities(content, passphrase) if content else (), passphrase=passphrase)
+def _identities(options: dict[str, Any]) -> list[Identity]:
+    """Say with what to open it: the option goes before the setting."""
+    file: Path | None = options["identity_file"]
+    if file == Path("-"):
+        content = sys.stdin.buffer.read()
+    else:
+        content = file.read_bytes() if file else settings.BACKUP_IDENTITY.encode()
+    if not content and not file:
+        raise CommandError("Say what opens the archive: --identity-file with the file that backup_key has written.")
+    return read_identities(content)
