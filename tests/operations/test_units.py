@@ -1,5 +1,6 @@
 """The systemd units and the Kubernetes manifests: what hangs together with the image and the settings."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,24 @@ def variables_of_unit(unit: Path) -> set[str]:
     lines = [line.removeprefix("Environment=") for line in unit.read_text().splitlines()]
     words = [word for line in lines for word in line.split() if "=" in word and word.split("=")[0].isupper()]
     return {word.split("=")[0] for word in words}
+
+
+def test_manage_has_the_settings_and_the_account_of_the_units() -> None:
+    script = DEPLOY / "manage"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["sh", "-n", str(script)]).returncode == 0
+    text = script.read_text()
+    given = {line.split("=")[0] for line in text.splitlines() if line.split("=")[0].isupper()}
+    for unit in UNITS:
+        wanted = {name.removesuffix("_FILE") for name in variables_of_unit(unit)}
+        assert wanted - given <= {"PYTHONUNBUFFERED", "MALLOC_ARENA_MAX"}
+        lines = unit.read_text().splitlines()
+        [account] = [line.removeprefix("User=") for line in lines if line.startswith("User=")]
+        [settings_file] = [
+            line.removeprefix("EnvironmentFile=") for line in lines if line.startswith("EnvironmentFile=")
+        ]
+        assert f"--reuid={account} " in text
+        assert f". {settings_file}\n" in text
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd on this machine")
