@@ -121,6 +121,21 @@ SECTIONS: tuple[Section, ...] = (
                 default=False,
                 default_shown="0; `script/server` in demo mode: 1",
             ),
+            Variable(
+                "HSTS_SECONDS",
+                "whole number",
+                "For how long browsers that have been here use https only (Strict-Transport-Security); two years.",
+                default=63_072_000,
+                example="31536000",
+            ),
+            Variable(
+                "HSTS_SUBDOMAINS",
+                "switch",
+                "The same for all names below ours, whoever serves them. Not for a name that others have services"
+                " below.",
+                default=False,
+                example="1",
+            ),
         ),
     ),
     Section(

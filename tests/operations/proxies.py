@@ -28,6 +28,7 @@ class Habits:
     longest_line: int = 60_000
     #: How often it says by itself that this host is for https only.
     hsts: int = 0
+    hsts_value: str = "max-age=63072000"
     seconds_ahead: float = 0
     answers_itself: int = 0
 
@@ -144,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
                 continue
             self.send_header(name, value)
         for _ in range(habits.hsts):
-            self.send_header("Strict-Transport-Security", "max-age=63072000")
+            self.send_header("Strict-Transport-Security", habits.hsts_value)
         ahead = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=habits.seconds_ahead)
         self.send_header("Date", ahead.strftime("%a, %d %b %Y %H:%M:%S GMT"))
         self.send_header("Content-Length", str(len(body)))

@@ -87,6 +87,8 @@ def test_pages_are_found_good(behind, settings):
         (address.examine_long_request, {"longest_line": 8_190}, "large_client_header_buffers"),
         (address.examine_pages, {"hsts": 2}, "proxy"),
         (address.examine_pages, {"hsts": 0}, "proxy"),
+        (address.examine_pages, {"hsts": 1, "hsts_value": "max-age=300"}, "HSTS_SECONDS"),
+        (address.examine_pages, {"hsts": 1, "hsts_value": "max-age=63072000; includeSubDomains"}, "HSTS_SUBDOMAINS"),
         (address.examine_public_clock, {"seconds_ahead": 100}, "NTP"),
         (address.examine_tls, {"days": 10}, "renewed"),
         (address.examine_tls, {"days": 2}, "renewed"),

@@ -243,3 +243,40 @@ def test_check_for_deployment_refuses_the_same(monkeypatch):
 
     monkeypatch.setenv("ENVIRONMENT", "development")
     assert "countersign.E004" in {message.id for message in run_checks(include_deployment_checks=True)}
+
+
+_SENT = """
+import django
+django.setup()
+from django.conf import settings
+from django.http import HttpResponse
+from django.middleware.security import SecurityMiddleware
+from django.test import RequestFactory
+settings.ALLOWED_HOSTS = ["testserver"]
+response = SecurityMiddleware(lambda request: HttpResponse())(
+    RequestFactory().get("/", secure=True, headers={"X-Forwarded-Proto": "https"})
+)
+print(response.headers.get("Strict-Transport-Security", "nothing"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "sent"),
+    [
+        ({}, "max-age=63072000"),
+        ({"HSTS_SECONDS": "300"}, "max-age=300"),
+        ({"HSTS_SECONDS": "0"}, "nothing"),
+        ({"HSTS_SUBDOMAINS": "1"}, "max-age=63072000; includeSubDomains"),
+        ({"INSECURE_HTTP": "1", "ENVIRONMENT": "development"}, "nothing"),
+    ],
+    ids=["default", "a first day", "off", "subdomains", "plain http"],
+)
+def test_browsers_are_told_to_use_https_for_this_name_and_for_others_only_on_purpose(changes, sent):
+    """At an apex domain the names below it are other people's; `preload` would let anybody bind them for years."""
+    done = run("-c", _SENT, **good() | {"DJANGO_SETTINGS_MODULE": "config.settings"} | changes)
+    assert done.stdout.strip() == sent, done.stderr
+
+
+def test_check_for_deployment_has_nothing_against_the_defaults():
+    done = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **good())
+    assert done.returncode == 0, done.stderr

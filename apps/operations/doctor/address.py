@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import certifi
 import httpx
+from django.conf import settings
 
 from apps.operations.doctor.database import compare_clocks
 from apps.operations.doctor.findings import Finding, Patient, ok, plural, problem, warning
@@ -207,7 +208,14 @@ def examine_pages(patient: Patient) -> Iterator[Finding]:
         findings.append(
             warning(
                 "pages come without Strict-Transport-Security for a year.",
-                "Let the proxy pass on the header that the server sends.",
+                "Let the proxy pass on the header that the server sends (HSTS_SECONDS).",
+            )
+        )
+    elif "includesubdomains" in policy.lower() and not settings.SECURE_HSTS_INCLUDE_SUBDOMAINS:
+        findings.append(
+            warning(
+                "the proxy forces https on all names below this one (includeSubDomains), for years.",
+                "Let the proxy pass on the header that the server sends; if that is meant, set HSTS_SUBDOMAINS=1.",
             )
         )
     for name in ("Strict-Transport-Security", "Content-Security-Policy", "X-Frame-Options"):
