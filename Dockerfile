@@ -27,7 +27,6 @@ RUN python -m venv --without-pip /opt/countersign/venv \
     && rm requirements.txt
 
 COPY manage.py ./
-COPY deploy/make_secrets.py ./deploy/
 COPY config ./config
 COPY templates ./templates
 COPY static ./static
@@ -35,10 +34,12 @@ COPY apps ./apps
 
 # The settings want secrets. This one is made here, signs nothing, and is gone with the command. When the libraries' static
 # files are collected, their sources are of no more use. We have no pages of REST framework.
+# At the end everybody may read all of it: a checkout under umask 077 would give an image that its own account cannot read.
 RUN SECRET_KEY="$(python -c 'import secrets; print(secrets.token_urlsafe(64))')" \
     && export SECRET_KEY DATABASE_URL=postgresql://nobody@localhost/nothing STATIC_ROOT=/opt/countersign/collected \
     && /opt/countersign/venv/bin/python manage.py collectstatic --noinput --verbosity 0 --ignore rest_framework \
-    && find /opt/countersign/venv -path '*/site-packages/*/static/*' -type f -delete
+    && find /opt/countersign/venv -path '*/site-packages/*/static/*' -type f -delete \
+    && chmod -R a+rX /opt/countersign
 
 # --- the image ----------------------------------------------------------------------------------
 
@@ -53,6 +54,8 @@ RUN groupadd --gid 10001 countersign \
     && install --directory --owner 10001 --group 10001 /var/lib/countersign /run/countersign
 
 COPY --from=build /usr/lib/postgresql/17/bin/pg_dump /usr/lib/postgresql/17/bin/pg_restore /usr/local/bin/
+# Are the libraries there that they need?
+RUN pg_dump --version && pg_restore --version
 COPY --from=build /opt/countersign /opt/countersign
 
 ARG VERSION=unknown

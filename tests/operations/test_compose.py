@@ -1,9 +1,11 @@
 """The files for Docker Compose: what a schema cannot say. They hold together with settings, image and scripts."""
 
 import re
+import secrets
 import stat
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,15 @@ import yaml
 from django.conf import settings
 
 from config.environment import VARIABLES
+from tests.operations.deployment import Cluster, folder_for_clusters
 
 DEPLOY = Path(settings.BASE_DIR) / "deploy"
+CREATE_DATABASE = DEPLOY / "postgresql/create-database.sh"
 #: What in `environment` is not ours.
-OTHERS = {"POSTGRES_PASSWORD_FILE", "POSTGRES_INITDB_ARGS", "COUNTERSIGN_SITES"}
-ONE_SHOTS = {"secrets", "migrate"}
+OTHERS = {"POSTGRES_PASSWORD_FILE", "POSTGRES_INITDB_ARGS", "COUNTERSIGN_SITES", "COUNTERSIGN_CDN"}
+ONE_SHOTS = {"secrets", "migrate", "backup"}
+#: Port 443; files that their owner keeps from others, for `--from`.
+CAPABILITIES = {"proxy": ["NET_BIND_SERVICE"], "secrets": ["DAC_OVERRIDE"]}
 
 
 def read(name: str) -> dict[str, Any]:
@@ -35,7 +41,7 @@ def test_service_has_no_rights_that_it_does_not_need(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
+    assert service.get("cap_add", []) == CAPABILITIES.get(name, [])
     assert "privileged" not in service
 
 
@@ -55,8 +61,9 @@ def test_only_the_proxy_can_be_reached_from_outside() -> None:
     assert [name for name, service in NEW_SERVICES.items() if "ports" in service] == ["proxy"]
     assert BASE["networks"]["database"] == {"internal": True}
     assert NEW_SERVICES["proxy"]["networks"] == ["default"]
-    for name in ("database", "pooler", "cache"):
+    for name in ("database", "pooler", "cache", "backup"):
         assert NEW_SERVICES[name]["networks"] == ["database"]
+    assert NEW_SERVICES["secrets"]["network_mode"] == "none"
 
 
 def test_every_variable_is_one_that_the_settings_read() -> None:
@@ -67,18 +74,75 @@ def test_every_variable_is_one_that_the_settings_read() -> None:
 
 
 def test_no_secret_is_written_down_and_each_file_of_one_is_made(tmp_path: Path) -> None:
-    command = [sys.executable, str(DEPLOY / "make_secrets.py"), str(tmp_path), "--mode", "0444"]
-    subprocess.run(command, check=True)
-    made = {path.name for path in tmp_path.iterdir()}
-    files = [Path(settings.BASE_DIR) / name for name in ("docker-compose.yml", "docker-compose.replicas.yml")]
-    files += [path for folder in ("pgbouncer", "postgresql") for path in (DEPLOY / folder).iterdir()]
-    named = {name for path in files for name in re.findall(r"/run/countersign/(\w+)", path.read_text())}
-    assert named <= made
+    for_us, for_the_database = tmp_path / "ours", tmp_path / "database"
+    assert make_secrets(for_us, "--database-folder", str(for_the_database), "--mode", "0444").returncode == 0
+    ours, the_databases = ({path.name for path in folder.iterdir()} for folder in (for_us, for_the_database))
+    assert not ours & the_databases
+    named = {name: set(re.findall(r"/run/countersign/(\w+)", str(service))) for name, service in NEW_SERVICES.items()}
+    named["web with replicas"] = set(re.findall(r"/run/countersign/(\w+)", str(REPLICAS["services"]["web"])))
+    for name, folder in (("database", "postgresql"), ("pooler", "pgbouncer")):
+        for path in (DEPLOY / folder).iterdir():
+            named[name] |= set(re.findall(r"/run/countersign/(\w+)", path.read_text()))
+    for name, files in named.items():
+        assert files <= (the_databases if name in ("database", "pooler") else ours), name
     for service in BASE["services"].values():
         for name, value in service.get("environment", {}).items():
             assert name.endswith("_FILE") or not any(word in name for word in ("SECRET", "PASSWORD", "TOKEN", "URL")), (
                 value
             )
+
+
+def test_application_cannot_see_the_secrets_of_the_database_nor_the_database_ours() -> None:
+    """With the superuser's password the web server could change the audit trail."""
+    holders: dict[str, set[str]] = {"secrets": set(), "database_secrets": set()}
+    for name, service in NEW_SERVICES.items():
+        for volume in service.get("volumes", []):
+            source = volume["source"] if isinstance(volume, dict) else volume.split(":")[0]
+            if source in holders and name != "secrets":
+                assert volume.endswith(":/run/countersign:ro")
+                holders[source].add(name)
+    assert holders == {"secrets": {"migrate", "backup", "web", "worker"}, "database_secrets": {"database", "pooler"}}
+
+
+def make_secrets(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(DEPLOY / "make_secrets.py"), str(folder), *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_secrets_brought_along_are_taken_and_what_is_missing_is_made_to_fit(tmp_path: Path) -> None:
+    mine, made = tmp_path / "mine", tmp_path / "made"
+    mine.mkdir()
+    secret_key, password = secrets.token_urlsafe(64), 'with / and "quotes"'
+    (mine / "secret_key").write_text(f"{secret_key}\n")
+    (mine / "database_password").write_text(password)
+    assert make_secrets(made, "--from", str(mine)).returncode == 0
+    assert (made / "secret_key").read_text() == secret_key
+    assert "://countersign:with%20%2F%20and%20%22quotes%22@database:5432/" in (made / "database_url").read_text()
+    assert (made / "pooler_users").read_text() == '"countersign" "with / and ""quotes"""\n'
+    assert make_secrets(made, "--from", str(mine)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("secret_key", "another one", "there already"),
+        ("secret-key", "x", "no secret has this name"),
+        ("email_url", "", "empty"),
+    ],
+)
+def test_secret_brought_along_is_refused_before_anything_is_written(
+    tmp_path: Path, name: str, value: str, told: str
+) -> None:
+    mine, made = tmp_path / "mine", tmp_path / "made"
+    assert make_secrets(made).returncode == 0
+    (made / "metrics_token").unlink()
+    mine.mkdir()
+    (mine / "metrics_token").write_text("mine")
+    (mine / name).write_text(value)
+    refused = make_secrets(made, "--from", str(mine))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert told in refused.stderr
+    assert not (made / "metrics_token").exists()
 
 
 def test_secrets_once_made_stay_as_they_are_and_are_for_their_owner(tmp_path: Path) -> None:
@@ -103,6 +167,108 @@ def test_web_servers_behind_the_pooler_prepare_nothing_and_the_worker_goes_aroun
 
 
 def test_images_are_named_by_their_version() -> None:
-    for service in NEW_SERVICES.values():
-        _, _, tag = service["image"].rpartition(":")
+    tags = [service["image"] for service in NEW_SERVICES.values()]
+    tags += re.findall(r"^FROM (\S+)", "\n".join(path.read_text() for path in dockerfiles()), re.MULTILINE)
+    for image in tags:
+        _, _, tag = image.rpartition(":")
         assert tag.strip("}") not in ("", "latest")
+
+
+def dockerfiles() -> list[Path]:
+    return sorted(path for path in DEPLOY.rglob("*") if path.name.endswith("Dockerfile"))
+
+
+def context_and_dockerfile(build: str | dict[str, str]) -> tuple[Path, Path]:
+    if isinstance(build, str):
+        build = {"context": build}
+    context = Path(settings.BASE_DIR) / build["context"]
+    return context, context / build.get("dockerfile", "Dockerfile")
+
+
+def test_each_image_is_built_by_one_service_and_never_looked_for_in_a_registry_by_the_others() -> None:
+    """Builds run at the same time: the second one of a name fails on a machine that has neither."""
+    builders = Counter(service["image"] for service in NEW_SERVICES.values() if "build" in service)
+    assert set(builders.values()) == {1}
+    for service in NEW_SERVICES.values():
+        if "build" not in service and service["image"] in builders:
+            assert service["pull_policy"] == "never"
+    assert {context_and_dockerfile(service["build"])[1] for service in NEW_SERVICES.values() if "build" in service} == {
+        Path(settings.BASE_DIR) / "Dockerfile",
+        *dockerfiles(),
+    }
+
+
+def test_what_all_others_depend_on_is_not_made_anew_with_a_release() -> None:
+    """Compose makes all containers anew before it starts the first of them: what fails in between would last."""
+    assert NEW_SERVICES["web"]["image"] != NEW_SERVICES["secrets"]["image"]
+    assert NEW_SERVICES["database"]["depends_on"] == {"secrets": {"condition": "service_completed_successfully"}}
+    for name in ("web", "worker", "pooler", "proxy"):
+        assert "secrets" not in NEW_SERVICES[name]["depends_on"]
+
+
+def test_nothing_of_the_checkout_is_mounted_and_what_is_copied_can_be_read_by_everybody() -> None:
+    """A checkout under umask 077, or SELinux, would make it unreadable in the container."""
+    for name, service in NEW_SERVICES.items():
+        paths = [volume for volume in service.get("volumes", []) if not re.match(r"\w+:", str(volume))]
+        assert paths == (
+            [
+                {
+                    "type": "bind",
+                    "source": "./backups",
+                    "target": "/backups",
+                    "bind": {"create_host_path": False, "selinux": "z"},
+                }
+            ]
+            if name == "backup"
+            else []
+        )
+        assert "configs" not in service
+    for dockerfile in dockerfiles():
+        copies = [line for line in dockerfile.read_text().splitlines() if line.startswith("COPY")]
+        assert all(re.match(r"COPY --chmod=0[45]{3} ", line) for line in copies), copies
+    for service in NEW_SERVICES.values():
+        if isinstance(service.get("build"), dict):
+            context, dockerfile = context_and_dockerfile(service["build"])
+            ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore").read_text().splitlines()
+            copied = re.findall(r"^COPY \S+ (\S+)", dockerfile.read_text(), re.MULTILINE)
+            assert ignored == ["*", *(f"!{name}" for name in copied)]
+            assert all((context / name).is_file() for name in copied)
+
+
+def test_backup_goes_to_postgresql_itself_and_is_no_part_of_what_runs() -> None:
+    """Through PgBouncer it is refused; and with each `up` there would be one."""
+    backup = NEW_SERVICES["backup"]
+    assert backup["profiles"] == ["tools"]
+    assert backup["environment"]["DATABASE_URL_FILE"] == "/run/countersign/database_url"
+    assert "backup" not in REPLICAS["services"]
+    assert backup["depends_on"] == {"database": {"condition": "service_healthy"}}
+    assert "var:/var/lib/countersign" in backup["volumes"]
+
+
+def test_env_file_may_say_how_many_proxies_there_are() -> None:
+    """What is in `environment` goes before `env_file`."""
+    for service in NEW_SERVICES.values():
+        assert "TRUSTED_PROXIES" not in service.get("environment", {})
+    assert "TRUSTED_PROXIES=1\n" in (DEPLOY / "defaults.env").read_text()
+
+
+def test_database_is_for_a_role_without_rights_and_its_superuser_cannot_log_in_from_outside() -> None:
+    with folder_for_clusters() as folder:
+        password, script = folder / "database_password", folder / "create-database.sql"
+        password.write_text(secrets.token_urlsafe(32))
+        [statements] = re.findall(r"<<'SQL'\n(.*)^SQL$", CREATE_DATABASE.read_text(), re.DOTALL | re.MULTILINE)
+        script.write_text(statements.replace("/run/countersign", str(folder)))
+        cluster = Cluster(folder / "data")
+        cluster.start()
+        try:
+            where = ("--host=127.0.0.1", f"--port={cluster.port}", "--username=postgres", "--dbname=postgres")
+            # As PostgreSQL's image leaves it to the script.
+            given = f"ALTER ROLE postgres PASSWORD '{secrets.token_urlsafe(32)}'"
+            cluster.server.run("psql", "--no-psqlrc", *where, f"--command={given}")
+            cluster.server.run("psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", *where, f"--file={script}")
+            asked = "SELECT rolname::text, rolsuper, left(rolpassword, 5) FROM pg_authid WHERE rolname !~ '^pg_'"
+            assert set(cluster.execute(asked)) == {("postgres", True, None), ("countersign", False, "SCRAM")}
+            asked = "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = 'countersign'"
+            assert cluster.execute(asked) == [("countersign",)]
+        finally:
+            cluster.stop()
