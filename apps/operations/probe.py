@@ -14,18 +14,21 @@ from pathlib import Path
 
 from config.reading import Environment
 
-#: Touched by the worker each `SIGN_SECONDS`. Among the temporary files, which each container has for itself.
-SIGN_OF_LIFE = Path(tempfile.gettempdir()) / f"countersign-worker-{os.getuid()}"
+#: Touched by the worker each `SIGN_SECONDS`. Among the temporary files, which each container has for itself; there in a
+#: folder of its own, for elsewhere others could have laid a link of that name.
+SIGN_OF_LIFE = Path(tempfile.gettempdir(), f"countersign-worker-{os.getuid()}", "alive")
 SIGN_SECONDS = 5
 #: So old a sign is none.
 STALE_SECONDS = 60
 TIMEOUT_SECONDS = 4
+#: Of each wildcard, which is no address to call.
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (nothing listens here)
 
 
 def web_is_well() -> bool:
-    """Ask `/livez`, over loopback."""
+    """Ask `/livez`, where the server listens; over loopback if that is everywhere."""
     environment = Environment(is_complete=False)
-    host = "::1" if environment("HOST") == "::" else "127.0.0.1"
+    host = LOOPBACK.get(environment("HOST"), environment("HOST"))
     with closing(http.client.HTTPConnection(host, environment("PORT"), timeout=TIMEOUT_SECONDS)) as connection:
         connection.request("GET", "/livez")
         return connection.getresponse().status == 200
@@ -33,7 +36,8 @@ def web_is_well() -> bool:
 
 def worker_is_well() -> bool:
     """Look at the age of the worker's sign of life."""
-    return time.time() - SIGN_OF_LIFE.stat().st_mtime < STALE_SECONDS
+    sign = SIGN_OF_LIFE.lstat()
+    return sign.st_uid == os.getuid() and time.time() - sign.st_mtime < STALE_SECONDS
 
 
 PROBES = {"web": web_is_well, "worker": worker_is_well}
