@@ -6,8 +6,9 @@ from typing import Any
 
 import psycopg
 from django.db.backends.postgresql import base
+from psycopg_pool import PoolTimeout
 
-from apps.operations.outage import DatabaseAwayError, outage
+from apps.operations.outage import DatabaseAwayError, Look, outage
 from apps.operations.postgresql.connections import check, look
 
 
@@ -18,14 +19,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Return a connection that works. Raises psycopg.OperationalError within a few seconds."""
         if self.pool is None:
             return super().get_new_connection(conn_params)
-        if outage.is_on:
+        if outage.refuses():
             raise DatabaseAwayError("the database is away")
         began = time.monotonic()
         try:
             connection = self._working_connection(conn_params)
+        except PoolTimeout:
+            outage.was_kept_waiting(self._look(), waited=time.monotonic() - began)
+            raise
         except psycopg.Error as error:
-            waited = time.monotonic() - began
-            outage.was_not_reached(error, partial(look, **self._login()), waited=waited)
+            outage.was_not_reached(error, self._look(), waited=time.monotonic() - began)
             raise
         outage.was_reached()
         return connection
@@ -37,6 +40,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         except psycopg.Error:
             # All of the pool are from before the restart or the failover. The pool's own check would look at one
             # after the other, and wait longer each time.
+            outage.was_lost(self._look())
             self.pool.putconn(connection)
             self.pool.drain()
             connection = super().get_new_connection(conn_params)
@@ -47,5 +51,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 raise
         return connection
 
-    def _login(self) -> dict[str, Any]:
-        return {**self.get_connection_params(), "autocommit": True}
+    def _look(self) -> Look:
+        return partial(look, self.pool, **self.get_connection_params(), autocommit=True)

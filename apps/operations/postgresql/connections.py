@@ -1,18 +1,22 @@
 """The connections of the pool. Settings import this, so nothing here needs settings."""
 
-from functools import partial
 from typing import Any
 
 import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from apps.operations.outage import outage
 
-#: too_many_connections: the server is there, and so may be the connections that we have.
-_NO_ROOM = "53300"
+#: Seconds that looking at a connection of the pool waits for one, when there is one.
+_POOL_SECONDS = 0.5
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection of the pool. That one could not be made is noted, with the reason."""
+    """A connection of the pool. That one could not be made is noted, with the reason.
+
+    By itself that is no outage: the server may have no room for one more, which libpq tells by words only, or the
+    pooler in between, while the connections that we have work.
+    """
 
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> "Connection":
@@ -20,15 +24,40 @@ class Connection(psycopg.Connection[Any]):
         try:
             return super().connect(*args, **kwargs)
         except psycopg.Error as error:
-            if error.sqlstate != _NO_ROOM:
-                outage.begin(error, partial(look, *args, **kwargs))
+            outage.could_not_connect(error)
             raise
 
 
-def look(*args: Any, **kwargs: Any) -> None:
-    """Connect and leave again. Raises psycopg.OperationalError when the database is away or cannot write."""
-    with psycopg.Connection.connect(*args, **kwargs) as connection:
+def look(pool: "ConnectionPool[Any]", **login: Any) -> None:
+    """Raise psycopg.OperationalError when the database is away or cannot write.
+
+    If no connection can be made, one of the pool that works will do.
+    """
+    try:
+        connection = psycopg.Connection.connect(**login)
+    except psycopg.OperationalError:
+        if not _has_one_that_works(pool):
+            raise
+        return
+    with connection:
         check(connection)
+
+
+def _has_one_that_works(pool: "ConnectionPool[Any]") -> bool:
+    # One that is not there would be made first.
+    if not pool.get_stats().get("pool_available"):
+        return False
+    try:
+        connection = pool.getconn(timeout=_POOL_SECONDS)
+    except PoolTimeout:
+        return False
+    try:
+        check(connection)
+    except psycopg.Error:
+        return False
+    finally:
+        pool.putconn(connection)
+    return True
 
 
 def check(connection: psycopg.Connection[Any]) -> None:
