@@ -16,7 +16,7 @@ class Alive(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
 
-@pytest.mark.parametrize(("listens_at", "host"), [("127.0.0.2", "127.0.0.2"), ("127.0.0.1", "0.0.0.0")])  # noqa: S104
+@pytest.mark.parametrize(("listens_at", "host"), [("127.0.0.2", "127.0.0.2"), ("127.0.0.1", "0.0.0.0")])
 def test_health_check_asks_where_the_server_listens(listens_at: str, host: str) -> None:
     """A server at one address of the machine is not at its loopback."""
     with http.server.ThreadingHTTPServer((listens_at, 0), Alive) as server:

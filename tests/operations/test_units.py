@@ -1,6 +1,7 @@
 """The systemd units and the Kubernetes manifests: what hangs together with the image and the settings."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def test_systemd_understands_the_units_and_finds_them_hardened(tmp_path: Path) -
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
 def test_unit_runs_a_command_that_exists_with_variables_that_are_read(unit: Path) -> None:
     text = unit.read_text()
-    [command] = [line.split()[2] for line in text.splitlines() if line.startswith("ExecStart=")]
+    [command] = [line.split()[2] for line in text.splitlines() if line.startswith("ExecStart=") and "manage.py" in line]
     listed = subprocess.run(
         [sys.executable, "manage.py", "help", "--commands"], capture_output=True, text=True, check=True
     )
@@ -79,6 +80,28 @@ def test_unit_runs_a_command_that_exists_with_variables_that_are_read(unit: Path
     assert {name.removesuffix("_FILE") for name in named} <= set(VARIABLES)
     for line in ("NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=", "User=countersign"):
         assert line in text.splitlines()
+
+
+def test_units_start_without_the_database_and_only_the_target_migrates() -> None:
+    """One moment without it at the start of the machine would otherwise leave everything off."""
+    for name in ("web", "worker"):
+        lines = (DEPLOY / f"systemd/countersign-{name}.service").read_text().splitlines()
+        assert "After=countersign-migrate.service" in lines
+        assert not [line for line in lines if line.startswith(("Requires=", "BindsTo=", "Requisite="))]
+    migrate = (DEPLOY / "systemd/countersign-migrate.service").read_text()
+    assert "--wait" in migrate
+    assert "Restart=on-failure" in migrate.splitlines()
+    [wants] = re.findall(r"^Wants=(.*)$", (DEPLOY / "systemd/countersign.target").read_text(), re.MULTILINE)
+    assert wants.split() == [f"countersign-{name}.service" for name in ("migrate", "web", "worker")]
+
+
+def test_backup_is_made_each_night_where_it_may_write_and_old_ones_go_only_after_a_new_one() -> None:
+    lines = (DEPLOY / "systemd/countersign-backup.service").read_text().splitlines()
+    make, delete = [line for line in lines if line.startswith("ExecStart=")]
+    folder = make.split()[3]
+    assert delete.split()[1] == folder
+    assert f"StateDirectory=countersign {Path(folder).relative_to('/var/lib')}" in lines
+    assert "Persistent=true" in (DEPLOY / "systemd/countersign-backup.timer").read_text().splitlines()
 
 
 def test_kustomization_names_every_manifest_and_only_variables_that_are_read() -> None:
@@ -107,6 +130,15 @@ def test_pod_keeps_to_the_restricted_standard_and_to_the_account_of_the_image(wo
             "capabilities": {"drop": ["ALL"]},
         }
         assert container["resources"]["limits"]["memory"] == "512Mi"
+
+
+def test_migration_waits_for_no_volume_and_the_ingress_names_its_controller() -> None:
+    [job] = [workload for workload in workloads() if workload["kind"] == "Job"]
+    pod = job["spec"]["template"]["spec"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["secrets", "tmp"]
+    assert "--wait" in pod["containers"][0]["args"]
+    [ingress] = [manifest for manifest in manifests() if manifest["kind"] == "Ingress"]
+    assert ingress["spec"]["ingressClassName"]
 
 
 def test_web_server_is_asked_both_signs_of_life_and_gets_time_to_stop() -> None:
