@@ -21,6 +21,7 @@ ALERTS = {
 #: OpenTelemetry reads by itself.
 OTHERS = {
     "COMPOSE_FILE",
+    "COUNTERSIGN_CDN",
     "ON_ERROR_STOP",
     "COUNTERSIGN_SITES",
     "WEB_HOST",
