@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from django.core.management import CommandError, call_command
 from django.core.signing import TimestampSigner
 from django.test import Client
 
@@ -33,11 +35,11 @@ def behind(server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Put a proxy with these habits before the server; returns what the doctor is told."""
     proxies: list[Proxy] = []
 
-    def put(*, days: float = 90, age_days: float = 100, old_tls: bool = False, **habits: Any) -> Patient:
-        with certificate(tmp_path, days=days, age_days=age_days) as (authority, own):
+    def put(*, days: float = 90, age_days: float = 100, old_tls: bool = False, name: str = "localhost", **habits: Any) -> Patient:
+        with certificate(tmp_path, days=days, age_days=age_days, name=name) as (authority, own):
             monkeypatch.setenv("SSL_CERT_FILE", str(authority))
             proxies.append(Proxy(server, Habits(**habits), own, old_tls=old_tls).__enter__())
-        return Patient(url=f"https://localhost:{proxies[-1].port}")
+        return Patient(url=f"https://{name}:{proxies[-1].port}")
 
     yield put
     for proxy in proxies:
@@ -62,6 +64,44 @@ def test_good_proxy_is_found_good(behind, check):
     findings = list(check(behind()))
 
     assert {finding.level for finding in findings} == {Level.OK}, findings
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        address.examine_tls,
+        address.examine_arrival,
+        address.examine_metadata,
+        address.examine_long_request,
+        address.examine_public_clock,
+    ],
+)
+def test_proxy_is_found_where_it_is_said_to_be_and_asked_by_its_public_name(behind, settings, check):
+    """From inside, a public name may lead to nobody, or in a container `localhost` to the container itself."""
+    settings.ALLOWED_HOSTS = ["sign.invalid"]
+    Organisation.objects.update(domain="sign.invalid")
+    port = urlsplit(behind(name="sign.invalid").url).port
+    patient = Patient(url="https://sign.invalid", connect=f"localhost:{port}")
+
+    findings = list(check(patient))
+
+    assert {finding.level for finding in findings} == {Level.OK}, findings
+
+
+def test_certificate_has_to_be_for_the_public_name_and_not_for_where_the_proxy_is(behind):
+    port = urlsplit(behind().url).port
+
+    [finding] = address.examine_tls(Patient(url="https://sign.invalid", connect=f"localhost:{port}"))
+
+    assert finding.level is Level.PROBLEM
+    with pytest.raises(httpx.ConnectError, match="certificate"):
+        list(address.examine_metadata(Patient(url="https://sign.invalid", connect=f"localhost:{port}")))
+
+
+@pytest.mark.parametrize("options", [{"connect": "proxy"}, {"url": "https://sign.example.com", "connect": "proxy"}])
+def test_doctor_wants_host_and_port_of_the_proxy_beside_the_address(options):
+    with pytest.raises(CommandError, match="proxy:443"):
+        call_command("doctor", **options)
 
 
 def test_pages_are_found_good(behind, settings):
@@ -184,13 +224,13 @@ def test_address_without_https_is_a_problem():
 )
 def test_plain_http_is_led_on_or_refused(server, status, level):
     with Proxy(server, Habits(answers_itself=status)) as proxy:
-        assert address.ask_plain_http("localhost", proxy.port).level is level
+        assert address.ask_plain_http("localhost", proxy.port, name="localhost").level is level
 
 
 def test_nothing_at_the_http_port_is_well():
     with Proxy(1, Habits()) as proxy:
         port = proxy.port
-    assert address.ask_plain_http("localhost", port).level is Level.OK
+    assert address.ask_plain_http("localhost", port, name="localhost").level is Level.OK
 
 
 def test_mirror_is_for_the_doctor_only(organisation):

@@ -41,7 +41,7 @@ def examine_tls(patient: Patient) -> Iterator[Finding]:
         yield problem(f"{patient.url} is not https.", "Give --url https://…, the address that users call.")
         return
     try:
-        with _connect(parts) as plain, _trust().wrap_socket(plain, server_hostname=parts.hostname) as secured:
+        with _connect(patient) as plain, _trust().wrap_socket(plain, server_hostname=parts.hostname) as secured:
             version, certificate = secured.version(), secured.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
         yield problem(
@@ -62,7 +62,7 @@ def examine_tls(patient: Patient) -> Iterator[Finding]:
         yield problem(f"{what}.", renew)
     elif days < DAYS_WARNING * share:
         yield warning(f"{what}.", renew)
-    elif _takes_old_tls(parts):
+    elif _takes_old_tls(patient):
         yield warning(f"{what}, but the proxy also takes TLS 1.1.", "Let it take TLS 1.2 and 1.3 only (RFC 8996).")
     else:
         yield ok(what)
@@ -232,14 +232,16 @@ def examine_plain_http(patient: Patient) -> Iterator[Finding]:
     if parts.port not in (None, 443):
         yield ok(f"not asked: {patient.url} has a port of its own")
         return
-    yield ask_plain_http(parts.hostname or "", 80)
+    host, _ = _where(patient)
+    yield ask_plain_http(host, 80, name=parts.hostname or "")
 
 
-def ask_plain_http(host: str, port: int) -> Finding:
-    """Return what http does at that port."""
+def ask_plain_http(host: str, port: int, *, name: str) -> Finding:
+    """Return what http does at that port, for the site of that name."""
     try:
         with httpx.Client(timeout=TIMEOUT, trust_env=False) as client:
-            answer = client.get(f"http://{host}:{port}/account/login/", headers={"X-Forwarded-Proto": "https"})
+            headers = {"Host": name, "X-Forwarded-Proto": "https"}
+            answer = client.get(f"http://{_bracketed(host)}:{port}/account/login/", headers=headers)
     except httpx.HTTPError:
         return ok("http is refused")
     target = answer.headers.get("Location", "")
@@ -269,7 +271,34 @@ def examine_public_clock(patient: Patient) -> Iterator[Finding]:
 
 
 def _client(patient: Patient) -> httpx.Client:
-    return httpx.Client(base_url=patient.url, verify=_trust(), timeout=TIMEOUT, trust_env=False)
+    transport = _Detour(*_where(patient), verify=_trust(), trust_env=False)
+    return httpx.Client(base_url=patient.url, transport=transport, timeout=TIMEOUT, trust_env=False)
+
+
+class _Detour(httpx.HTTPTransport):
+    """Connects to one address, whatever the URL names; TLS and the Host header go on naming the URL's."""
+
+    def __init__(self, host: str, port: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._host, self._port = host, port
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.extensions = {**request.extensions, "sni_hostname": request.url.host}
+        request.url = request.url.copy_with(host=self._host, port=self._port)
+        return super().handle_request(request)
+
+
+def _where(patient: Patient) -> tuple[str, int]:
+    """Return host and port to connect to."""
+    parts = urlsplit(patient.url)
+    if patient.connect:
+        host, _, port = patient.connect.rpartition(":")
+        return host.strip("[]"), int(port)
+    return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _trust() -> ssl.SSLContext:
@@ -279,11 +308,11 @@ def _trust() -> ssl.SSLContext:
     return context
 
 
-def _connect(parts: SplitResult) -> socket.socket:
-    return socket.create_connection((parts.hostname or "", parts.port or 443), timeout=TIMEOUT)
+def _connect(patient: Patient) -> socket.socket:
+    return socket.create_connection(_where(patient), timeout=TIMEOUT)
 
 
-def _takes_old_tls(parts: SplitResult) -> bool:
+def _takes_old_tls(patient: Patient) -> bool:
     """Try TLS 1.1, with whatever ciphers there are. What this machine's own library refuses counts as refused."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -292,7 +321,8 @@ def _takes_old_tls(parts: SplitResult) -> bool:
         context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
     try:
         context.set_ciphers("ALL:@SECLEVEL=0")
-        with _connect(parts) as plain, context.wrap_socket(plain, server_hostname=parts.hostname):
+        name = urlsplit(patient.url).hostname
+        with _connect(patient) as plain, context.wrap_socket(plain, server_hostname=name):
             return True
     except (ssl.SSLError, OSError):
         return False

@@ -24,10 +24,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Patient:
-    """What is examined: this deployment, and if they are named its public address and whom to send a mail."""
+    """What is examined: this deployment, and if they are named its public address and whom to send a mail.
+
+    `connect` is host:port of the proxy, for where the public name leads elsewhere.
+    """
 
     url: str = ""
     mail_to: str = ""
+    connect: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,24 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument("--url", default="", metavar="https://sign.example.com", help="ask this public address too")
+        parser.add_argument(
+            "--connect",
+            default="",
+            metavar="HOST:PORT",
+            help="with --url: where the proxy is, if its name leads elsewhere from here, e.g. proxy:443",
+        )
         parser.add_argument("--mail-to", default="", metavar="ADDRESS", help="send a test mail there")
 
     def handle(self, **options: Any) -> None:
         parts = urlsplit(options["url"])
         if options["url"] and (parts.scheme not in ("http", "https") or not parts.hostname):
             raise CommandError("--url: write the address that users call, e.g. https://sign.example.com")
+        host, _, port = options["connect"].rpartition(":")
+        if options["connect"] and not (options["url"] and host and port.isdecimal()):
+            raise CommandError("--connect: write host:port of the proxy, e.g. proxy:443, together with --url")
         url = f"{parts.scheme}://{parts.netloc}" if options["url"] else ""
         results = []
-        for result in examine(Patient(url=url, mail_to=options["mail_to"])):
+        for result in examine(Patient(url=url, mail_to=options["mail_to"], connect=options["connect"])):
             results.append(result)
             if not options["json"]:
                 self.stdout.write(self._line(result))
