@@ -1,8 +1,8 @@
 """The background worker: two workers of the queue in one process, which stop together and survive the database.
 
-Webhooks have a worker of their own, which no slow mail and no housekeeping holds up. Each of its jobs waits for one
-application's server, which costs next to nothing; of the others few may run at once, because each has a thread and
-a database connection. Both share one process because most of its memory is the program itself.
+Webhooks have a worker of their own: no slow mail and no housekeeping holds them up, and no slow endpoint a mail. Each of
+its jobs waits for one application's server, which costs next to nothing; of the others few may run at once, because
+each has a thread and a database connection. Both share one process because most of its memory is the program itself.
 """
 
 import asyncio
@@ -21,10 +21,12 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
 
 from apps.operations.probe import SIGN_OF_LIFE, SIGN_SECONDS
+from apps.telemetry.shared_folder import make_private
+from apps.webhooks.tasks import QUEUE as WEBHOOKS
 
 logger = logging.getLogger(__name__)
 
-ALL_QUEUES_AT_ONCE = 4
+OTHERS_AT_ONCE = 4
 WEBHOOKS_AT_ONCE = 50
 #: Seconds that jobs under way have to end when we stop. One that cannot be interrupted (a mail) is waited for longer.
 STOP_SECONDS = 10
@@ -42,7 +44,7 @@ def run_worker() -> None:
 async def _work_until_stopped() -> None:
     loop = asyncio.get_running_loop()
     # One thread for each job that blocks, and some for asyncio's own needs, such as looking up names.
-    loop.set_default_executor(ThreadPoolExecutor(ALL_QUEUES_AT_ONCE + 4, thread_name_prefix="worker"))
+    loop.set_default_executor(ThreadPoolExecutor(OTHERS_AT_ONCE + 4, thread_name_prefix="worker"))
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _ask_to_stop, loop, stop)
@@ -61,10 +63,18 @@ async def _work_until_stopped() -> None:
 
 async def _show_sign_of_life() -> None:
     """Tell the health check that this loop turns, also while the database is away: a restart would not help then."""
-    with contextlib.suppress(PermissionError):  # somebody else's file of that name: the health check will say so
-        while True:
+    told = ""
+    while True:
+        try:
+            make_private(SIGN_OF_LIFE.parent)
             SIGN_OF_LIFE.touch()
-            await asyncio.sleep(SIGN_SECONDS)
+            told = ""
+        except OSError as error:
+            # The health check will fail, though the worker works.
+            if str(error) != told:
+                told = str(error)
+                logger.error("The health check sees no sign of life: %s. Set TMPDIR to a folder that works.", error)
+        await asyncio.sleep(SIGN_SECONDS)
 
 
 def _ask_to_stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -90,9 +100,10 @@ async def _work() -> None:
 
 async def _run_both(worker_app: App) -> None:
     options: dict[str, Any] = {"shutdown_graceful_timeout": STOP_SECONDS, "install_signal_handlers": False}
+    shares = [(OTHERS_AT_ONCE, other_queues()), (WEBHOOKS_AT_ONCE, [WEBHOOKS])]
     workers = [
-        asyncio.create_task(worker_app.run_worker_async(concurrency=ALL_QUEUES_AT_ONCE, **options)),
-        asyncio.create_task(worker_app.run_worker_async(concurrency=WEBHOOKS_AT_ONCE, queues=["webhooks"], **options)),
+        asyncio.create_task(worker_app.run_worker_async(concurrency=concurrency, queues=queues, **options))
+        for concurrency, queues in shares
     ]
     try:
         await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
@@ -102,6 +113,11 @@ async def _run_both(worker_app: App) -> None:
         for result in await asyncio.gather(*workers, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
+
+
+def other_queues() -> list[str]:
+    """Return every queue that a task is queued in, but that of webhooks."""
+    return sorted({task.queue for task in app.tasks.values()} - {WEBHOOKS})
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

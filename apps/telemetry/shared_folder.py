@@ -28,13 +28,18 @@ def prepare(folder: Path) -> None:
     Raises OSError when it cannot be written; among temporary files it may be somebody else's, who could read or
     change the figures: then that is a PermissionError.
     """
+    make_private(folder)
+    for file in folder.glob("*.db"):
+        file.unlink()
+    os.environ[VARIABLE] = str(folder)
+
+
+def make_private(folder: Path) -> None:
+    """Make the folder unless it is there. Raises OSError; PermissionError if others can write to it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise PermissionError(f"{folder} has to be a folder that only its owner can write, and its owner this account")
-    for file in folder.glob("*.db"):
-        file.unlink()
-    os.environ[VARIABLE] = str(folder)
 
 
 def find() -> Path | None:

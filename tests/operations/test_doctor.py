@@ -234,6 +234,16 @@ def test_room_for_connections(settings):
 
 
 @pytest.mark.django_db
+def test_pool_that_is_smaller_than_the_threads(settings):
+    pool = settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
+    settings.WEB_PROCESSES, settings.WEB_THREADS = 1, pool
+    assert level(database.examine_connections(NOBODY)) is Level.OK
+
+    settings.WEB_THREADS = pool + 1
+    assert level(database.examine_connections(NOBODY)) is Level.WARNING
+
+
+@pytest.mark.django_db
 def test_clock_of_the_database():
     assert only(database.examine_clock(NOBODY)).level is Level.OK
 

@@ -1,9 +1,11 @@
 """`manage.py work`, as a process of its own: one process for everything that is queued."""
 
+import asyncio
 import contextlib
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -13,12 +15,16 @@ import psutil
 import pytest
 from django.conf import settings
 from django.db import connection as database
+from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apps.connections.models import Connection, EndReason
+from apps.operations import probe, worker
+from apps.operations.worker import WEBHOOKS_AT_ONCE, other_queues
 from apps.organisations.tasks import resume_jobs
 from apps.tokens.services import end_connection
 from apps.webhooks.models import Notification, State
+from apps.webhooks.services import set_endpoint
 from tests.conftest import queue_mails
 from tests.webhooks.conftest import empty_queue, listen, receive  # noqa: F401 (fixtures)
 from tests.webhooks.receivers import respond
@@ -65,6 +71,89 @@ def test_mails_to_a_server_that_does_not_answer_hold_up_no_webhook(application, 
         wait_until(lambda: receiver.requests)
         assert time.monotonic() - began < 10
         assert ProcrastinateJob.objects.filter(queue_name="mail", status="doing").count() == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_webhooks_that_hang_hold_up_no_mail(make_application, member, receive, empty_queue):  # noqa: F811
+    may_answer = threading.Event()
+    receiver = receive(lambda connection: may_answer.wait(60))
+    for _ in range(70):
+        application = make_application()
+        set_endpoint(application=application.row, actor=None, url=receiver.url)
+        end_a_connection(member, application)
+    of_webhooks = ProcrastinateJob.objects.filter(queue_name="webhooks")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        working(url_of_test_database(), EMAIL_URL=f"smtp://127.0.0.1:{server.getsockname()[1]}"),
+    ):
+        wait_until(lambda: of_webhooks.filter(status="doing").count() >= WEBHOOKS_AT_ONCE)
+        queue_mails("someone@example.com")
+        server.settimeout(5)
+        connection, _address = server.accept()
+        connection.close()
+        assert of_webhooks.filter(status="doing").count() == WEBHOOKS_AT_ONCE
+        assert of_webhooks.filter(status="todo").exists()
+        may_answer.set()
+
+
+def test_every_queue_has_a_worker():
+    """A task with a queue of its own would otherwise wait for ever."""
+    queues = other_queues()
+
+    assert {*queues, "webhooks"} == {task.queue for task in app.tasks.values()}
+    assert {"mail", "default"} <= set(queues)
+    assert "webhooks" not in queues
+
+
+@pytest.fixture
+def sign(monkeypatch, tmp_path):
+    """The sign of life, which is among this test's files."""
+    sign = tmp_path / "private" / "alive"
+    monkeypatch.setattr(worker, "SIGN_OF_LIFE", sign)
+    monkeypatch.setattr(probe, "SIGN_OF_LIFE", sign)
+    monkeypatch.setattr(worker, "SIGN_SECONDS", 0.02)
+    return sign
+
+
+def show_sign_for(seconds):
+    async def show():
+        showing = asyncio.create_task(worker._show_sign_of_life())
+        await asyncio.sleep(seconds)
+        assert not showing.done()
+        showing.cancel()
+
+    asyncio.run(show())
+
+
+def test_sign_of_life_is_in_a_folder_of_its_own(sign):
+    show_sign_for(0.2)
+
+    assert probe.worker_is_well()
+    assert stat.S_IMODE(sign.parent.stat().st_mode) == 0o700
+    os.utime(sign, (0, 0))
+    assert not probe.worker_is_well()
+
+
+def test_link_that_somebody_has_laid_is_not_followed(sign, tmp_path, caplog):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    sign.parent.symlink_to(elsewhere)
+
+    show_sign_for(0.2)
+
+    assert list(elsewhere.iterdir()) == []
+    assert len(caplog.records) == 1
+
+
+def test_sign_of_life_that_cannot_be_given_is_told_once_and_tried_again(sign, caplog):
+    """As on a full disk, or one that is read-only: in the place of the folder there is a file."""
+    sign.parent.touch()
+    show_sign_for(0.2)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+    sign.parent.unlink()
+    show_sign_for(0.2)
+    assert probe.worker_is_well()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -17,7 +17,7 @@ from apps.operations.outage import describe
 #: What Django 5.2 supports.
 OLDEST_VERSION = 140000
 #: Of one worker: the queue's own, and one of each thread that a job may block.
-WORKER_CONNECTIONS = worker.CONNECTIONS["max_size"] + worker.ALL_QUEUES_AT_ONCE + 4
+WORKER_CONNECTIONS = worker.CONNECTIONS["max_size"] + worker.OTHERS_AT_ONCE + 4
 #: Seconds by which two clocks may differ: codes live for 60.
 CLOCK_WARNING, CLOCK_PROBLEM = 2.0, 20.0
 #: Milliseconds that a statement of the doctor's may take.
@@ -190,6 +190,12 @@ def examine_connections(patient: Patient) -> Iterator[Finding]:
     [(_, _, _, _, _, _, role_limit, _, _)] = read(_ROLE)
     room = min([room, *(limit for limit in (database_limit, role_limit) if limit >= 0)])
     pool = settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
+    if pool < settings.WEB_THREADS:
+        yield warning(
+            f"WEB_THREADS={settings.WEB_THREADS} requests share DATABASE_POOL_SIZE={pool} connections: when all are in"
+            " use, who gets none within two seconds is answered 503.",
+            f"Set DATABASE_POOL_SIZE to at least {settings.WEB_THREADS + 1}, or lower WEB_THREADS.",
+        )
     ours = settings.WEB_PROCESSES * min(pool, settings.WEB_THREADS + 1) + WORKER_CONNECTIONS
     what = f"one web server and a worker open up to {ours} connections, PostgreSQL has {room} ({used} in use)"
     if ours > room:
