@@ -20,6 +20,7 @@ ENVIRONMENTS = ("production", "development")
 
 _GOOD_SECRET = "64 random characters, from: openssl rand -base64 48"
 _SHORTEST_SECRET = 50
+_SHORTEST_TOKEN = 20
 _FEWEST_LETTERS = 10
 #: Django's own mark of a key that stands in a repository (django.core.checks.security.base).
 _DJANGOS_MARK = "django-insecure-"
@@ -73,18 +74,20 @@ def describe(problems: list[Problem]) -> str:
     )
 
 
-def weakness_of(secret: str) -> str:
-    """Return what makes a deployment secret easy to guess, empty for a good one. Never quotes it."""
+def weakness_of(secret: str, *, shortest: int = _SHORTEST_SECRET) -> str:
+    """Return what makes a secret of the deployment easy to guess, empty for a good one. Never quotes it."""
     folded = secret.casefold()
     steps = sum(abs(ord(one) - ord(other)) <= 1 for one, other in itertools.pairwise(secret))
     triples = {secret[start : start + 3] for start in range(len(secret) - 2)}
     if folded.startswith(_DJANGOS_MARK):
         return f"begins with {_DJANGOS_MARK}, so it was made by Django for development"
-    if secret == VARIABLES["SECRET_KEY"].example or any(word in folded for word in _PLACEHOLDERS):
+    if secret in (VARIABLES["SECRET_KEY"].example, VARIABLES["METRICS_TOKEN"].example) or any(
+        word in folded for word in _PLACEHOLDERS
+    ):
         return "is an example that everybody can read"
-    if len(secret) < _SHORTEST_SECRET:
-        return f"has {len(secret)} characters, and at least {_SHORTEST_SECRET} are needed"
-    if len(set(secret)) < _FEWEST_LETTERS:
+    if len(secret) < shortest:
+        return f"has {len(secret)} characters, and at least {shortest} are needed"
+    if len(set(secret)) < min(_FEWEST_LETTERS, shortest // 3):
         return f"is made of {len(set(secret))} different characters only"
     # Of random text hardly any three characters come twice, and few are each other's neighbours in the alphabet.
     if len(triples) < 0.75 * (len(secret) - 2) or steps > len(secret) / 2:
@@ -103,6 +106,16 @@ def _known_environment(environment: Environment) -> Iterator[Problem]:
 def _strong_secret(environment: Environment) -> Iterator[Problem]:
     if weakness := weakness_of(environment("SECRET_KEY")):
         yield Problem("SECRET_KEY", f"{weakness}.", f"Set it to {_GOOD_SECRET}")
+
+
+def _strong_metrics_token(environment: Environment) -> Iterator[Problem]:
+    token = environment("METRICS_TOKEN")
+    if token and (weakness := weakness_of(token, shortest=_SHORTEST_TOKEN)):
+        yield Problem(
+            "METRICS_TOKEN",
+            f"{weakness}, and anybody may try to read the metrics.",
+            "Set it to 32 random characters, from: openssl rand -base64 24",
+        )
 
 
 def _no_first_look(environment: Environment) -> Iterator[Problem]:
@@ -173,6 +186,7 @@ def _mail_has_a_sender(environment: Environment) -> Iterator[Problem]:
 _RULES: tuple[Callable[[Environment], Iterator[Problem]], ...] = (
     _known_environment,
     _strong_secret,
+    _strong_metrics_token,
     _no_first_look,
     _named_hosts,
     _mail_is_sent,

@@ -149,6 +149,20 @@ def test_what_cannot_be_read_is_named(changes, variable, word):
     assert "secret/word" not in found[variable]
 
 
+@pytest.mark.parametrize("token", ["scrape", "metrics-token-123", "a" * 40, "0123456789" * 3, "change-me-0a9b8c7d6e5f"])
+def test_metrics_token_that_can_be_guessed_is_refused_and_never_quoted(token):
+    found = refused(METRICS_TOKEN=token)
+
+    assert list(found) == ["METRICS_TOKEN"]
+    assert token not in found["METRICS_TOKEN"]
+
+
+def test_random_metrics_token_is_accepted():
+    for _ in range(200):
+        assert refused(METRICS_TOKEN=secrets.token_urlsafe(15)) == {}
+        assert refused(METRICS_TOKEN=secrets.token_hex(10)) == {}
+
+
 def test_value_from_a_file_has_no_line_end(tmp_path):
     file = tmp_path / "secret"
     file.write_text("a secret\n")
