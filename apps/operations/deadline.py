@@ -23,12 +23,17 @@ class Question(Generic[T]):
         self._asked: Future[T] | None = None
 
     def answer(self) -> T:
-        """Return the answer; raises TimeoutError, or what the question raises."""
+        """Return the answer; raises what the question raises, or TimeoutError, also if there is nobody to ask it."""
         with self._lock:
             asked = self._asked
             if asked is None or asked.done():
-                asked = self._asked = Future()
-                threading.Thread(target=self._run, args=(asked,), name="question", daemon=True).start()
+                asked = Future()
+                try:
+                    threading.Thread(target=self._run, args=(asked,), name="question", daemon=True).start()
+                except RuntimeError as error:
+                    raise TimeoutError("there is no thread to ask with") from error
+                # Not before it is on its way: everybody waits for this one.
+                self._asked = asked
         return asked.result(timeout=self._seconds)
 
     def _run(self, asked: "Future[T]") -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -166,6 +167,50 @@ def test_many_who_ask_at_once_cost_one_look(worker, monkeypatch):
 
     assert {status for status, _answer in answers} == {200}
     assert len(looks) == 1
+
+
+def test_who_asks_while_another_asks_the_database_gets_the_answer_before(worker, monkeypatch):
+    worker()
+    assert ask()[0] == 200
+    monkeypatch.setattr(readiness, "KEPT_SECONDS", 0)
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def look():
+        is_asked.set()
+        assert may_answer.wait(20)
+        return readiness.Readiness(database=readiness.FAILED)
+
+    monkeypatch.setattr(inspector, "_look", look)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask)
+        assert is_asked.wait(20)
+        assert ask()[0] == 200
+        # One that is too old is worth nothing: then everybody waits.
+        monkeypatch.setattr(readiness, "PASSED_ON_SECONDS", 0)
+        with ThreadPoolExecutor(1) as another:
+            second = another.submit(ask)
+            time.sleep(0.2)
+            assert not second.done()
+            may_answer.set()
+            assert second.result()[0] == 503
+        assert first.result()[0] == 503
+
+
+def test_question_that_no_thread_could_ask_is_asked_the_next_time(transactional_db, monkeypatch):
+    question = Question(lambda: "answer", seconds=5)
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "question":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(TimeoutError):
+        question.answer()
+
+    monkeypatch.undo()
+    assert question.answer() == "answer"
 
 
 def ready_in_a_process_of_its_own(url):
