@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, 
 
 from apps.housekeeping.chores import CHORES
 from apps.operations.deadline import Question
-from apps.operations.selectors import Queue, find_queues
+from apps.operations.selectors import MOST_COUNTED, Queue, count_webhooks, find_queues
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +34,6 @@ CROSS JOIN LATERAL (
     SELECT ended_at FROM housekeeping_housekeepingrun r
     WHERE r.task = wanted.task AND r.ended_at IS NOT NULL AND r.error = '' ORDER BY r.started_at DESC LIMIT 1
 ) run
-"""
-_WEBHOOKS = """
-SELECT (SELECT count(*) FROM webhooks_notification WHERE state = 'queued'),
-       count(*) FILTER (WHERE paused_at IS NULL AND failing_since IS NOT NULL),
-       count(*) FILTER (WHERE paused_at IS NOT NULL)
-FROM webhooks_endpoint WHERE url <> ''
 """
 _CONNECTIONS = """
 SELECT CASE state WHEN 'active' THEN 'active' WHEN 'idle' THEN 'idle' ELSE 'other' END, count(*)
@@ -118,8 +112,12 @@ def _read_gauges() -> Iterator[Metric]:
         "task",
         _read(_CHORES, list(CHORES)),
     )
-    [(waiting, failing, paused)] = _read(_WEBHOOKS)
-    yield _gauge("countersign_webhook_notifications_waiting", "Notifications to be delivered.", value=waiting)
+    waiting, failing, paused = count_webhooks()
+    yield _gauge(
+        "countersign_webhook_notifications_waiting",
+        f"Notifications to be delivered; {MOST_COUNTED} means so many or more.",
+        value=waiting,
+    )
     yield _by_label(
         "countersign_webhook_endpoints",
         "Webhooks that fail, and those that are paused.",

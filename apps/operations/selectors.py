@@ -208,8 +208,14 @@ def find_queues() -> list[Queue]:
 
 def find_webhooks() -> Webhooks:
     [(delivered, failed, looked_at)] = _read(_NOTIFICATIONS, MOST_COUNTED)
-    [(waiting, failing, paused)] = _read(_WEBHOOKS, MOST_COUNTED)
+    waiting, failing, paused = count_webhooks()
     return Webhooks(delivered, failed, looked_at, waiting, failing, paused)
+
+
+def count_webhooks() -> tuple[int, int, int]:
+    """Return how many notifications wait (`MOST_COUNTED` at most), and how many endpoints fail and are paused."""
+    [(waiting, failing, paused)] = _read(_WEBHOOKS, MOST_COUNTED)
+    return waiting, failing, paused
 
 
 def find_failed_jobs() -> list[FailedJob]:

@@ -17,8 +17,10 @@ from procrastinate.contrib.django.models import ProcrastinateEvent, Procrastinat
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.housekeeping.models import HousekeepingRun
+from apps.operations import selectors
 from apps.telemetry import shared_folder
 from apps.telemetry.exposition import serve_figures
+from apps.webhooks.models import Endpoint, Notification
 from apps.webhooks.services import send_test, set_endpoint
 from tests.conftest import queue_mails, run_worker
 from tests.webhooks.receivers import receiving, respond
@@ -258,6 +260,16 @@ def test_queue_workers_keys_and_chores_are_told(scrape, transactional_db):
     assert abs(chore - ended.timestamp()) < 1
     assert told["countersign_database_connections", ("state", "active")] >= 1
     assert told["countersign_database_max_connections",] > 1
+
+
+def test_no_more_waiting_notifications_are_counted_than_is_quick(scrape, transactional_db, application, monkeypatch):
+    endpoint = Endpoint.objects.create(application=application.row, url="https://partner.example/hooks")
+    for _ in range(3):
+        Notification.objects.create(application=application.row, endpoint=endpoint, body="{}", state="queued")
+    assert scrape()["countersign_webhook_notifications_waiting",] == 3
+
+    monkeypatch.setattr(selectors, "MOST_COUNTED", 2)
+    assert scrape()["countersign_webhook_notifications_waiting",] == 2
 
 
 def test_scrape_takes_the_same_few_statements_however_much_there_is(transactional_db, django_assert_num_queries):
