@@ -40,7 +40,9 @@ class PathFilter(logging.Filter):
         if path is not None and isinstance(record.args, tuple):
             work = current_work.get()
             door = (work.door if work is not None else "") or "a request"
-            record.args = tuple(door if argument == path else argument for argument in record.args)
+            # Django escapes what it logs of a request.
+            paths = (path, path.encode("unicode_escape").decode("ascii"))
+            record.args = tuple(door if argument in paths else argument for argument in record.args)
         return True
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import uuid
+from urllib.parse import quote
 
 import pytest
 from django.test import Client
@@ -164,6 +165,18 @@ def test_text_with_line_breaks_stays_one_line():
 
     assert len(line.split("\n")) == 1
     assert json.loads(line)["message"] == 'a\nb\r"\u2028c"'
+
+
+@pytest.mark.parametrize("letters", ["é", "漢字", "a\\b"])
+def test_path_of_a_fault_is_in_no_line_however_django_writes_it(log_lines, settings, db, letters):
+    settings.ROOT_URLCONF = "tests.telemetry.urls_that_fail"
+    key = f"key-{uuid.uuid4()}"
+
+    Client(raise_request_exception=False).post(f"/fails/words/{quote(key + letters)}/", {"password": "y"})
+
+    [line] = (line for line in objects(log_lines()) if line["logger"] == "django.request")
+    assert line["message"] == "Internal Server Error: fails-words"
+    assert key not in "\n".join(log_lines())
 
 
 # --- what a person can quote ------------------------------------------------------------------------------
