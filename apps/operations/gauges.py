@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 from apps.housekeeping.chores import CHORES
+from apps.operations.backups.history import find_last_backup
 from apps.operations.deadline import Question
 from apps.operations.selectors import MOST_COUNTED, Queue, count_webhooks, find_queues
 
@@ -123,6 +124,12 @@ def _read_gauges() -> Iterator[Metric]:
         "Webhooks that fail, and those that are paused.",
         "state",
         [("failing", failing), ("paused", paused)],
+    )
+    backup = find_last_backup()
+    yield _gauge(
+        "countersign_backup_last_success_timestamp_seconds",
+        "When the last backup was made; 0: never.",
+        value=backup.timestamp() if backup else 0,
     )
     yield _by_label("countersign_database_connections", "Connections to it.", "state", _read(_CONNECTIONS))
     [(most,)] = _read(_MOST_CONNECTIONS)

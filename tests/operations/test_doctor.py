@@ -19,10 +19,11 @@ from allauth.mfa.models import Authenticator
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.management import call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apps.accounts.services import create_user
-from apps.audit import sealing
+from apps.audit import sealing, trail
 from apps.audit.models import AuditEvent, AuditSeal
 from apps.developers.services.terms import publish_terms
 from apps.housekeeping.models import HousekeepingRun
@@ -474,6 +475,29 @@ def test_mails_that_nobody_gets_are_found_out(settings):
     assert "console" in finding.what
 
 
+@pytest.mark.django_db
+def test_backups_that_stopped_are_noticed(monkeypatch):
+    now = timezone.now()
+    for made, installed, expected, words in (
+        (None, now - timedelta(hours=1), Level.OK, "new"),
+        (None, now - timedelta(hours=27), Level.WARNING, "never"),
+        (now - timedelta(hours=25), now - timedelta(days=99), Level.OK, "25 hours ago"),
+        (now - timedelta(hours=27), now - timedelta(days=99), Level.WARNING, "27 hours ago"),
+        (now - timedelta(days=8), now - timedelta(days=99), Level.PROBLEM, "8 days ago"),
+    ):
+        monkeypatch.setattr(work, "find_last_backup", lambda made=made: made)
+        monkeypatch.setattr(work, "_installed_at", lambda installed=installed: installed)
+        finding = only(work.examine_backup(NOBODY))
+        assert finding.level is expected
+        assert words.replace("never", "none was ever") in finding.what
+
+
+@pytest.mark.django_db
+def test_backup_that_was_made_is_found():
+    trail.record("operator:backup:made", secret_key=True)
+    assert "second" in only(work.examine_backup(NOBODY)).what
+
+
 # --- files and caches -------------------------------------------------------------------------
 
 
@@ -646,11 +670,28 @@ def test_time_is_bounded(monkeypatch):
     assert result.finding.level is Level.WARNING
 
 
-@pytest.mark.django_db
-def test_examination_leaves_the_connection_as_it_was():
+@pytest.mark.django_db(transaction=True)
+def test_sessions_are_left_as_they_were_all_the_time():
+    """Through a pooler the session is the next one's as soon as a transaction has ended."""
     [(before,)] = database.read("SHOW statement_timeout")
-    assert list(examination.examine(NOBODY))
-    assert database.read("SHOW statement_timeout") == [(before,)]
+    with CaptureQueriesContext(connection) as asked:
+        for _ in examination.examine(NOBODY):
+            assert database.read("SHOW statement_timeout") == [(before,)]
+    settings = [query["sql"] for query in asked if "set_config" in query["sql"]]
+    assert settings
+    assert all("true)" in statement for statement in settings)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_statement_that_takes_too_long_is_ended(monkeypatch):
+    def dawdles(patient: Patient) -> Iterator[Finding]:
+        execute("SELECT pg_sleep(30)")
+        yield ok("never")
+
+    monkeypatch.setattr(database, "STATEMENT_MILLISECONDS", 100)
+    [result] = of(monkeypatch, Check("slow", dawdles, needs_database=True))
+    assert result.finding.level is Level.PROBLEM
+    assert "statement timeout" in result.finding.what
 
 
 def test_every_check_is_listed_once():

@@ -4,20 +4,24 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from datetime import timedelta
 
 import pytest
 from django.conf import settings as django_settings
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob
 from prometheus_client.parser import text_string_to_metric_families
 
+from apps.audit import trail
+from apps.audit.models import AuditEvent
 from apps.housekeeping.models import HousekeepingRun
 from apps.operations import selectors
+from apps.operations.backups.history import last_backups
 from apps.telemetry import shared_folder
 from apps.telemetry.exposition import serve_figures
 from apps.webhooks.models import Endpoint, Notification
@@ -262,6 +266,26 @@ def test_queue_workers_keys_and_chores_are_told(scrape, transactional_db):
     assert told["countersign_database_max_connections",] > 1
 
 
+def test_last_backup_is_told(scrape, transactional_db):
+    last = AuditEvent.objects.filter(tag="operator:backup:made").order_by("happened_at").last()
+    before = scrape()["countersign_backup_last_success_timestamp_seconds",]
+    assert abs(before - (last.happened_at.timestamp() if last else 0)) < 1
+
+    with transaction.atomic():
+        trail.record("operator:backup:made", secret_key=True)
+        trail.record("operator:backup:restored", made_at="2026-11-21")
+
+    assert abs(scrape()["countersign_backup_last_success_timestamp_seconds",] - time.time()) < 30
+
+
+def test_last_backup_is_found_by_an_index(db):
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = last_backups().explain()
+    assert "audit_by_tag" in plan
+    assert "Sort" not in plan
+
+
 def test_no_more_waiting_notifications_are_counted_than_is_quick(scrape, transactional_db, application, monkeypatch):
     endpoint = Endpoint.objects.create(application=application.row, url="https://partner.example/hooks")
     for _ in range(3):
@@ -275,10 +299,10 @@ def test_no_more_waiting_notifications_are_counted_than_is_quick(scrape, transac
 def test_scrape_takes_the_same_few_statements_however_much_there_is(transactional_db, django_assert_num_queries):
     from apps.operations.gauges import _read_gauges
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         list(_read_gauges())
     queue_mails(*(f"{number}@example.com" for number in range(20)))
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         list(_read_gauges())
 
 

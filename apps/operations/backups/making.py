@@ -21,6 +21,7 @@ from apps.audit import trail
 from apps.operations.backups import age, archive, database
 from apps.operations.backups.archive import Manifest, Summary
 from apps.operations.backups.errors import BackupError, DamagedArchiveError
+from apps.operations.backups.history import MADE
 from apps.operations.backups.programs import Program, find_program
 from apps.sealing import derive_secret_of
 
@@ -103,7 +104,7 @@ def _record(*, with_secret_key: bool) -> str:
     """Tell the audit trail; return why not if that fails. The archive is there and good, whatever happens here."""
     try:
         with transaction.atomic():
-            trail.record("operator:backup:made", secret_key=with_secret_key)
+            trail.record(MADE, secret_key=with_secret_key)
     except Error as error:
         return str(error).strip().partition("\n")[0]
     return ""

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.db import Error, connection
+from django.db import Error, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
@@ -72,6 +73,11 @@ def examine_server(patient: Patient) -> Iterator[Finding]:
         )
         return
     milliseconds = 1000 * (time.monotonic() - began)
+    with limited():
+        yield from _examine_answering_server(milliseconds)
+
+
+def _examine_answering_server(milliseconds: float) -> Iterator[Finding]:
     version = _version()
     if version < OLDEST_VERSION:
         yield problem(f"PostgreSQL is version {version // 10_000}.", "Upgrade it to version 14 or newer.")
@@ -227,14 +233,15 @@ def compare_clocks(seconds: float, whose: str) -> Finding:
     return (problem if abs(seconds) >= CLOCK_PROBLEM else warning)(f"{what}.", advice)
 
 
-def limit_statements() -> None:
-    """Let no question of the doctor's take long, and change nothing."""
-    read("SELECT set_config('statement_timeout', %s, false)", str(STATEMENT_MILLISECONDS))
+@contextmanager
+def limited() -> Iterator[None]:
+    """Let no question of the doctor's take long in here.
 
-
-def unlimit_statements() -> None:
-    """Give the connection back as it was."""
-    read("SELECT set_config('statement_timeout', reset_val, false) FROM pg_settings WHERE name = 'statement_timeout'")
+    For this transaction only: a pooler shares a session with others, who would be left with what is set for it.
+    """
+    with transaction.atomic():
+        read("SELECT set_config('statement_timeout', %s, true)", str(STATEMENT_MILLISECONDS))
+        yield
 
 
 def read(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:

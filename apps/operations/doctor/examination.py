@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
-from django.db import transaction
 from psycopg import errors
 
 from apps.operations.doctor import address, configuration, content, database, files, keys, mail, work
@@ -33,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     Check("queue", work.examine_queue, needs_database=True),
     Check("failed jobs", work.examine_failed_jobs, needs_database=True),
     Check("periodic tasks", work.examine_periodic_tasks, needs_database=True),
+    Check("backup", work.examine_backup, needs_database=True),
     Check("mail", mail.examine_mail, waits=True),
     Check("media", files.examine_media),
     Check("disk", files.examine_disk),
@@ -73,29 +73,25 @@ def examine(patient: Patient) -> Iterator[Result]:
     """Make every check and yield what it finds, at once. Changes nothing in the database."""
     deadline = time.monotonic() + TOTAL_SECONDS
     checks = CHECKS + (CHECKS_OF_ADDRESS if patient.url else ())
-    has_database = _limit_statements()
-    try:
-        for check in checks:
-            if time.monotonic() > deadline:
-                findings = [warning("not looked at: the checks before took too long.", "Run the doctor again.")]
-            elif check.needs_database and not has_database:
-                findings = [warning("not looked at, because the database does not answer.", "See there.")]
-            elif check.waits:
-                findings = _examine_waiting(check, patient)
-            else:
-                findings = _examine(check, patient)
-            for finding in findings:
-                yield Result(check.name, finding)
-    finally:
-        if has_database:
-            database.unlimit_statements()
+    has_database = _has_database()
+    for check in checks:
+        if time.monotonic() > deadline:
+            findings = [warning("not looked at: the checks before took too long.", "Run the doctor again.")]
+        elif check.needs_database and not has_database:
+            findings = [warning("not looked at, because the database does not answer.", "See there.")]
+        elif check.waits:
+            findings = _examine_waiting(check, patient)
+        else:
+            findings = _examine(check, patient)
+        for finding in findings:
+            yield Result(check.name, finding)
 
 
 def _examine(check: Check, patient: Patient) -> list[Finding]:
     """Make one check. One that fails is itself a finding, and what it has found before counts."""
     findings: list[Finding] = []
     # A statement that fails must not take the next check's along.
-    protected = transaction.atomic() if check.needs_database else contextlib.nullcontext()
+    protected = database.limited() if check.needs_database else contextlib.nullcontext()
     try:
         with protected:
             findings.extend(check.examine(patient))
@@ -139,10 +135,11 @@ def worst(results: list[Result]) -> Level:
     return max((result.finding.level for result in results), default=Level.OK)
 
 
-def _limit_statements() -> bool:
-    """Say whether the database answers; if so, nothing that is asked of it takes long."""
+def _has_database() -> bool:
+    """Say whether the database answers."""
     try:
-        database.limit_statements()
+        with database.limited():
+            database.read("SELECT 1")
     except Exception:  # the check of the database says why
         return False
     return True

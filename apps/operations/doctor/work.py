@@ -1,4 +1,4 @@
-"""The background worker: that it lives, keeps up, and does what is due."""
+"""The background worker: that it lives, keeps up, and does what is due; and that somebody makes backups."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,12 +8,15 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
+from apps.operations.backups.history import find_last_backup
 from apps.operations.doctor.findings import Finding, Patient, ok, plural, problem, span, warning
 from apps.operations.selectors import count_workers, find_failed_jobs, find_periodic_tasks, find_queues
 
 #: Everything, and the queue `webhooks` (docs/decisions/0012).
 WORKERS = 2
 WAIT_WARNING, WAIT_PROBLEM = timedelta(minutes=5), timedelta(hours=1)
+#: Of the last backup: one each night, which may take two hours longer than the last time; and a whole week without.
+BACKUP_AGE, OLD_BACKUP_AGE = timedelta(hours=26), timedelta(days=7)
 
 
 def examine_worker(patient: Patient) -> Iterator[Finding]:
@@ -83,6 +86,24 @@ def examine_periodic_tasks(patient: Patient) -> Iterator[Finding]:
         yield problem(f"{plural(len(late), 'task')} late, e.g. {names}.", "Start manage.py work.")
     if not failed and not late:
         yield ok(f"{plural(len(tasks), 'task')}, each in time")
+
+
+def examine_backup(patient: Patient) -> Iterator[Finding]:
+    """Was one made since yesterday, and its making recorded?"""
+    last = find_last_backup()
+    since = last or _installed_at()
+    age = timezone.now() - since if since else timedelta()
+    advice = "Have manage.py backup run each night, and see what it says; ignore this if you back up in another way."
+    if last and age <= BACKUP_AGE:
+        yield ok(f"the last one was made {span(age.total_seconds())} ago")
+    elif last:
+        yield (problem if age > OLD_BACKUP_AGE else warning)(
+            f"the last one was made {span(age.total_seconds())} ago.", advice
+        )
+    elif age <= BACKUP_AGE:
+        yield ok("none yet; the database is new")
+    else:
+        yield warning("none was ever made.", advice)
 
 
 def _turn_before_last(cron: str, now: datetime) -> datetime:
