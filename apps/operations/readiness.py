@@ -98,7 +98,7 @@ class Inspector:
             cursor.execute("SELECT pg_is_in_recovery()")
             if cursor.fetchone()[0]:
                 return Readiness(database=FAILED)
-            if not self._has_migrations and not _are_migrations_complete():
+            if not self._has_migrations and not are_migrations_complete():
                 return Readiness(database=OK, migrations=FAILED)
             # Nobody takes migrations back while a server runs, and newer ones are newer code's business.
             self._has_migrations = True
@@ -117,7 +117,7 @@ class Inspector:
             log.log(level, "Readiness: %s.", states)
 
 
-def _are_migrations_complete() -> bool:
+def are_migrations_complete() -> bool:
     """Compare the files of migrations with what the database has seen; no migration is imported for it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('django_migrations') IS NOT NULL")

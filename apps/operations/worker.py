@@ -14,13 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
+from django.db import DatabaseError
 from procrastinate import App
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.utils import connector_params
 from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
 
+from apps.operations.deadline import Question
 from apps.operations.probe import SIGN_OF_LIFE, SIGN_SECONDS
+from apps.operations.readiness import are_migrations_complete
 from apps.telemetry.shared_folder import make_private
 from apps.webhooks.tasks import QUEUE as WEBHOOKS
 
@@ -30,8 +33,10 @@ OTHERS_AT_ONCE = 4
 WEBHOOKS_AT_ONCE = 50
 #: Seconds that jobs under way have to end when we stop. One that cannot be interrupted (a mail) is waited for longer.
 STOP_SECONDS = 10
-#: Seconds between two tries to reach a database that is away.
+#: Seconds between two tries to reach a database that is away, or that is being migrated.
 RETRY_SECONDS = 2
+#: Seconds that the database gets to say whether it is migrated.
+QUESTION_SECONDS = 10.0
 #: Of the queue itself: two that listen, the others for taking jobs and noting their ends.
 CONNECTIONS: dict[str, Any] = {"min_size": 2, "max_size": 8, "timeout": 10}
 
@@ -49,16 +54,29 @@ async def _work_until_stopped() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _ask_to_stop, loop, stop)
     sign_of_life = asyncio.create_task(_show_sign_of_life())
+    is_migrated = Question(are_migrations_complete, seconds=QUESTION_SECONDS)
     while not stop.is_set():
         try:
-            await _until(stop, _work())
-        except (ConnectorException, psycopg.OperationalError) as error:
+            await _until(stop, _wait_for_migrations(is_migrated))
+            if not stop.is_set():
+                await _until(stop, _work())
+        except (ConnectorException, psycopg.OperationalError, DatabaseError, TimeoutError) as error:
             # Its text may quote the query, and with it what a job is about.
             logger.error("The database is away (%s).", type(error.__cause__ or error).__name__)
         if not stop.is_set():
             logger.warning("The worker has stopped by itself; it begins again in %s seconds.", RETRY_SECONDS)
             await _until(stop, asyncio.sleep(RETRY_SECONDS))
     sign_of_life.cancel()
+
+
+async def _wait_for_migrations(is_migrated: Question[bool]) -> None:
+    """Come back when nothing is pending: on the schema of before, jobs of this code would fail."""
+    has_told = False
+    while not await asyncio.to_thread(is_migrated.answer):
+        if not has_told:
+            logger.warning("Waiting for migrations: run manage.py migrate.")
+            has_told = True
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _show_sign_of_life() -> None:

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from urllib.parse import urlsplit
 
 import psutil
+import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection as database
@@ -34,12 +36,13 @@ pytestmark = [pytest.mark.timeout(300)]
 
 
 @contextlib.contextmanager
-def working(database_url, **environment):
+def working(database_url, stderr=None, **environment):
     """`manage.py work` on this database; ended if it has not ended by itself."""
     process = subprocess.Popen(
         [sys.executable, "manage.py", "work"],
         cwd=settings.BASE_DIR,
         env={**os.environ, "DATABASE_URL": database_url, **environment},
+        stderr=stderr,
     )
     try:
         yield process
@@ -193,6 +196,50 @@ def test_each_time_of_a_periodic_task_is_queued_once_though_two_workers_look_for
             )
             deferred, times = cursor.fetchone()
         assert deferred == times > 0
+
+
+@contextlib.contextmanager
+def database_of_its_own():
+    """An empty database beside the tests' one; yields its URL."""
+    server = url_of_test_database()
+    url = urlsplit(server)._replace(path="/to_be_worked_on").geturl()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS to_be_worked_on WITH (FORCE)")
+        connection.execute("CREATE DATABASE to_be_worked_on")
+        yield url
+        connection.execute("DROP DATABASE to_be_worked_on WITH (FORCE)")
+
+
+def test_worker_waits_for_migrations_and_lives_meanwhile(tmp_path, monkeypatch):
+    """New code may be started before the schema is there: no job is taken, and nobody restarts the worker."""
+
+    def migrate(url, *target):
+        command = [sys.executable, "manage.py", "migrate", "--verbosity", "0", *target]
+        subprocess.run(command, cwd=settings.BASE_DIR, env={**os.environ, "DATABASE_URL": url}, check=True)
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with database_of_its_own() as url, psycopg.connect(url, autocommit=True) as connection:
+        # All that the queue needs; of ours something is missing.
+        migrate(url, "procrastinate")
+        connection.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
+            f" VALUES ('default', '{resume_jobs.name}', '{{\"timestamp\": 0}}')"
+        )
+        output = tmp_path / "log"
+        with output.open("w") as log, working(url, stderr=log) as worker:
+            wait_until(lambda: "aiting for migrations" in output.read_text())
+            began = time.time()
+            wait_until(lambda: max((file.stat().st_mtime for file in tmp_path.glob("*/alive*")), default=0) > began)
+            time.sleep(3)
+            assert worker.poll() is None
+            assert output.read_text().count("aiting for migrations") == 1
+            assert connection.execute("SELECT status::text FROM procrastinate_jobs").fetchall() == [("todo",)]
+            assert connection.execute("SELECT count(*) FROM procrastinate_workers").fetchone() == (0,)
+            migrate(url)
+            job = "SELECT status::text FROM procrastinate_jobs ORDER BY id LIMIT 1"
+            wait_until(lambda: connection.execute(job).fetchone() == ("succeeded",), 90)
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(timeout=30) == 0
 
 
 def test_worker_begins_again_by_itself_when_postgresql_is_back(tmp_path_factory):
