@@ -45,6 +45,28 @@ class LockedOutError(Exception):
     """Others have used a table all the time, or there is a pooler in between; in words for the host."""
 
 
+def wait_for_database(database: BaseDatabaseWrapper, *, seconds: float, tell: Callable[[str], object]) -> None:
+    """Come back when the database takes connections: it may still be starting.
+
+    Raises psycopg.OperationalError, the last reason why not, after so many seconds.
+    """
+    parameters = {name: value for name, value in database.get_connection_params().items() if name != "pool"}
+    deadline = time.monotonic() + seconds
+    has_told = False
+    while True:
+        try:
+            psycopg.connect(**parameters).close()
+            return
+        except psycopg.OperationalError as error:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            if not has_told:
+                tell(f"The database cannot be reached; waiting for up to {seconds:g} s. {_first_line(error)}")
+                has_told = True
+            time.sleep(min(_POLL_SECONDS, left))
+
+
 class Impatient:
     """Runs `migrate` with a short lock_timeout, and again when that was too short."""
 
@@ -109,8 +131,9 @@ class Impatient:
         who = self._who_is_in_the_way()
         if self.tried >= self.tries:
             raise LockedOutError(
-                f"A table was in use all the time, {self.tries} times {self.lock_timeout}.{who} Nothing of this"
-                " migration was kept, and the ones before it are done; run manage.py migrate again when it is quieter."
+                f"A table was in use all the time, {self.tries} times {self.lock_timeout}.{who} The"
+                " migrations before this one are done, and this one is begun anew: run manage.py migrate again when it"
+                " is quieter."
             )
         seconds = min(_PAUSE_SECONDS[0] * 2 ** (self.tried - 1), _PAUSE_SECONDS[1])
         self.tell(f"A table is in use; the migration steps back and tries again in {seconds:.0f} s.{who}")
@@ -171,3 +194,7 @@ class Impatient:
 
 def _is_lock_timeout(error: OperationalError) -> bool:
     return isinstance(error.__cause__, psycopg.errors.LockNotAvailable)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

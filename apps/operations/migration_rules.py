@@ -6,7 +6,7 @@ what to do instead of what is refused here.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.apps import apps
@@ -21,6 +21,8 @@ from django.db.models.functions import Now
 
 _BEFORE_RELEASE = "from before the first release: no deployment had older code or many rows"
 
+_MADE_ONCE = "each of its indexes is dropped first if it is there, so it can be broken off and run again"
+
 #: Migrations that break a rule, and why they may.
 EXEMPT: dict[tuple[str, str], str] = {
     ("accounts", "0002_shared_cache"): _BEFORE_RELEASE,
@@ -30,7 +32,22 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("audit", "0002_append_only"): _BEFORE_RELEASE,
     ("connections", "0002_ended_with_its_application"): _BEFORE_RELEASE,
     ("developers", "0004_by_status_and_changed_by_administrators"): _BEFORE_RELEASE,
+    ("developers", "0007_indexes_for_housekeeping"): _MADE_ONCE,
     ("limits", "0001_initial"): "on a table that it makes itself",
+    ("tokens", "0002_indexes_for_housekeeping"): _MADE_ONCE,
+}
+#: What our libraries' migrations do to tables in use has to be read, because we do not write them: up to these that is
+#: done. All of these are from before the first release, so no server went on beside them.
+READ_UP_TO: dict[str, str] = {
+    "account": "0009_emailaddress_unique_primary_email",
+    "admin": "0003_logentry_add_action_flag_choices",
+    "auth": "0012_alter_user_first_name_max_length",
+    "contenttypes": "0002_remove_content_type_name",
+    "mfa": "0003_authenticator_type_uniq",
+    "oauth2_provider": "0022_refreshtoken_token_family_index",
+    "procrastinate": "0041_post_retry_failed_job",
+    "sessions": "0001_initial",
+    "usersessions": "0001_initial",
 }
 
 # Only in the state, or of no consequence for anybody who uses the tables.
@@ -42,11 +59,12 @@ _HARMLESS = (
     django.RenameIndex,
     postgres.AddIndexConcurrently,
     postgres.RemoveIndexConcurrently,
-    postgres.AddConstraintNotValid,
     postgres.ValidateConstraint,
 )
 _OLD_CODE = "the code of the release before still uses it; take it out of the state in this release (a database default"
+_STRICTER = "it is stricter than old code, whose writes would be refused; say in EXEMPT why none are"
 _REFUSED: dict[type[Operation], str] = {
+    postgres.AddConstraintNotValid: _STRICTER,
     django.AddIndex: "writers wait until the index is made; use AddIndexConcurrently and atomic = False",
     django.RemoveIndex: "everybody waits for its lock; use RemoveIndexConcurrently and atomic = False",
     django.AddConstraint: "everybody waits while all rows are looked at; for a check use AddConstraintNotValid, and"
@@ -62,13 +80,12 @@ _REFUSED: dict[type[Operation], str] = {
     django.AlterOrderWithRespectTo: "it adds a column that old code does not fill",
 }
 # What RunSQL may contain without a word here: it waits, and nobody waits for it.
-_SAFE_SQL = re.compile(
-    r"\s*(CREATE\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY|DROP\s+INDEX\s+CONCURRENTLY|COMMENT\s+ON)\s", re.IGNORECASE
-)
+_SAFE_SQL = re.compile(r"\s*(CREATE\s+INDEX\s+CONCURRENTLY|DROP\s+INDEX\s+CONCURRENTLY|COMMENT\s+ON)\s", re.IGNORECASE)
+_UNIQUE_INDEX = re.compile(r"\s*CREATE\s+UNIQUE\s+INDEX\s+CONCURRENTLY\s", re.IGNORECASE)
 
 
 def check_migrations() -> list[str]:
-    """Check all of ours; return what is against the rules, and exemptions that nothing needs any more."""
+    """Check all; return what is against the rules, and exemptions that nothing needs any more."""
     loader = MigrationLoader(None)
     problems: list[str] = []
     needed = set()
@@ -79,7 +96,23 @@ def check_migrations() -> list[str]:
         else:
             problems += found
     problems += [f"{app}.{name}: is exempt without need" for app, name in sorted(EXEMPT.keys() - needed)]
-    return problems
+    return problems + list(find_unread(loader, READ_UP_TO))
+
+
+def find_unread(loader: MigrationLoader, read_up_to: Mapping[str, str]) -> Iterator[str]:
+    """Name the migrations of libraries that came with a new version of one, and that nobody has read yet.
+
+    We cannot write them in another way. But a host is told, or the version waits, if one would hold others up.
+    """
+    read: set[tuple[str, str]] = set()
+    for key in read_up_to.items():
+        if key in loader.graph.nodes:
+            read.update(each for each in loader.graph.forwards_plan(key) if each[0] == key[0])
+        else:
+            yield f"{key[0]}.{key[1]}: there is no such migration; correct READ_UP_TO"
+    ours = set(our_migrations(loader))
+    for app, name in sorted(loader.graph.nodes.keys() - ours - read):
+        yield (f"{app}.{name}: is a library's, and new; read what it does to tables in use, then name it in READ_UP_TO")
 
 
 def our_migrations(loader: MigrationLoader) -> list[tuple[str, str]]:
@@ -103,6 +136,8 @@ def check(migration: Migration, before: ProjectState) -> Iterator[str]:
     changes_rows = any(isinstance(each, django.RunPython) for each in migration.operations)
     if changes_rows and len(migration.operations) > 1:
         yield "RunPython: keep changes of rows and of the schema in separate migrations; locks are held until the end"
+    if not migration.atomic and len(migration.operations) > 1:
+        yield "atomic = False: one operation only; what is done stands in the way when it is broken off and run again"
     for operation in migration.operations:
         if isinstance(operation, django.CreateModel):
             new.add(operation.name_lower)
@@ -134,7 +169,9 @@ def _problems_of(operation: Operation, migration: Migration, state: ProjectState
         )
         yield from _problems_of_change(old, new)
     elif isinstance(operation, django.RunSQL):
-        if migration.atomic or not all(map(_SAFE_SQL.match, _statements(operation.sql))):
+        if any(map(_UNIQUE_INDEX.match, _statements(operation.sql))):
+            yield f"unique index: {_STRICTER}"
+        elif migration.atomic or not all(map(_SAFE_SQL.match, _statements(operation.sql))):
             yield "nobody can see what SQL does; say in EXEMPT why it is safe under load and with old code"
     elif isinstance(operation, django.RunPython):
         if migration.atomic:
@@ -175,6 +212,12 @@ def _problems_of_change(old: Any, new: Any) -> Iterator[str]:
         yield "old code relies on the default"
     if (new.unique and not old.unique) or (new.db_index and not old.db_index):
         yield "its index is made while everybody waits; make it concurrently"
+    if old.unique and not new.unique:
+        yield "old code relies on its being unique (ON CONFLICT, get_or_create); say in EXEMPT why it does not"
+    if old.db_index and not new.db_index and not (old.unique or new.unique):
+        yield "everybody waits for the lock that dropping its index takes; drop it concurrently"
+    if _collation(old) != _collation(new):
+        yield "each index that it is in is made anew while everybody waits; make a new column, or say that it has none"
     if old.column != new.column:
         yield "old code knows the column by its old name"
     if (
@@ -183,6 +226,10 @@ def _problems_of_change(old: Any, new: Any) -> Iterator[str]:
         and not getattr(old, "db_constraint", False)
     ):
         yield "all rows are looked at while everybody waits; use a constraint NOT VALID"
+
+
+def _collation(field: Any) -> str | None:
+    return field.db_parameters(connection).get("collation")
 
 
 def _is_wider(old: Any, new: Any) -> bool:

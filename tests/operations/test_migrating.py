@@ -390,6 +390,7 @@ def test_migration_is_given_up_after_so_many_tries(half: Base) -> None:
         reader.execute("SELECT count(*) FROM accounts_user")
         output = ended(half.manage("migrate", "--lock-timeout", "0.2", "--tries", "2", "accounts", "0003"), status=1)
     assert "in use all the time" in output
+    assert "The migrations before this one are done" in output
     assert "Traceback" not in output
     with half.connect() as connection, pytest.raises(psycopg.errors.UndefinedColumn):
         connection.execute("SELECT closed_at FROM accounts_user")
@@ -398,22 +399,68 @@ def test_migration_is_given_up_after_so_many_tries(half: Base) -> None:
 
 def test_index_waits_for_old_transactions_as_long_as_it_takes_and_replaces_a_broken_one(half: Base) -> None:
     """CREATE INDEX CONCURRENTLY keeps nobody out, and what a killed one has left must not stop the next."""
-    ended(half.manage("migrate", "--verbosity", "0", "developers", "0006"))
+    ended(half.manage("migrate", "--verbosity", "0", "webhooks", "0002"))
     with half.connect() as connection, half.connect() as other:
-        connection.execute("CREATE INDEX drafts_by_age ON developers_draft (updated_at)")
-        connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'drafts_by_age'::regclass")
+        connection.execute("CREATE INDEX webhook_keys_by_end ON webhooks_endpointkey (ends_at)")
+        connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'webhook_keys_by_end'::regclass")
         with other.transaction():
-            other.execute("SELECT count(*) FROM developers_draft")
+            other.execute("SELECT count(*) FROM webhooks_endpointkey")
             other.execute("SELECT pg_current_xact_id()")
-            process = half.manage("migrate", "--verbosity", "0", "--lock-timeout", "0.2", "developers", "0007")
+            process = half.manage("migrate", "--verbosity", "0", "--lock-timeout", "0.2", "webhooks", "0003")
             time.sleep(6)
             assert process.poll() is None, process.communicate()
         output = ended(process)
         assert "tries again" not in output
         [(is_valid,)] = connection.execute(
-            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'drafts_by_age'::regclass"
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'webhook_keys_by_end'::regclass"
         )
         assert is_valid
+
+
+@pytest.mark.parametrize(
+    ("app", "before", "name", "table"),
+    [
+        ("tokens", "0001", "0002_indexes_for_housekeeping", "tokens_%|oauth2_provider_accesstoken"),
+        ("developers", "0006", "0007_indexes_for_housekeeping", "developers_%"),
+    ],
+)
+def test_migration_that_was_killed_after_any_of_its_indexes_can_be_run_again(
+    base: Base, app: str, before: str, name: str, table: str
+) -> None:
+    """It is not atomic: what was made is there, the last of it perhaps invalid, and the record of it is not."""
+    indexes = f"""
+    SELECT indexname, indexdef FROM pg_indexes
+    WHERE tablename LIKE ANY(string_to_array('{table}', '|')) ORDER BY 1
+    """
+    ended(base.manage("migrate", "--verbosity", "0", app, before))
+    with base.connect() as connection:
+        at_first = connection.execute(indexes).fetchall()
+        ended(base.manage("migrate", "--verbosity", "0", app, name))
+        made = connection.execute(indexes).fetchall()
+        new = [index for index, _definition in set(made) - set(at_first)]
+        assert len(new) > 1
+        connection.execute("DELETE FROM django_migrations WHERE (app, name) = (%s, %s)", [app, name])
+        connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [new[0]])
+        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(new[1])))
+        ended(base.manage("migrate", "--verbosity", "0", app, name))
+        assert connection.execute(indexes).fetchall() == made
+        assert connection.execute("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid").fetchall() == []
+
+
+def test_database_that_is_still_starting_is_waited_for(base: Base) -> None:
+    name = urlsplit(base.url).path[1:]
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
+        server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        output = ended(base.manage("migrate", "--wait", "0.5", "accounts", "0001"), status=1)
+        assert "The database cannot be reached" in output
+        assert "Traceback" not in output
+        process = base.manage("migrate", "--wait", "60", "contenttypes", "0001")
+        assert process.stdout is not None
+        assert "waiting for up to 60 s" in process.stdout.readline()
+        server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    ended(process)
+    with base.connect() as connection:
+        connection.execute("SELECT 1 FROM django_content_type")
 
 
 def test_those_that_migrate_at_once_come_one_after_the_other(base: Base) -> None:

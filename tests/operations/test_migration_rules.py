@@ -8,7 +8,14 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 from django.db.models.functions import Now
 
-from apps.operations.migration_rules import EXEMPT, check, check_migrations, our_migrations
+from apps.operations.migration_rules import (
+    EXEMPT,
+    READ_UP_TO,
+    check,
+    check_migrations,
+    find_unread,
+    our_migrations,
+)
 
 PAPER = migrations.CreateModel(
     "Paper",
@@ -16,6 +23,8 @@ PAPER = migrations.CreateModel(
         ("id", models.BigAutoField(primary_key=True)),
         ("title", models.CharField(max_length=20)),
         ("note", models.CharField(max_length=20, null=True)),
+        ("number", models.CharField(max_length=20, unique=True)),
+        ("place", models.CharField(max_length=20, db_index=True)),
     ],
 )
 LONG = models.CheckConstraint(condition=models.Q(title__gt=""), name="has_title")
@@ -72,6 +81,14 @@ def test_exemptions_are_of_migrations_that_there_are() -> None:
         (migrations.AlterField("paper", "note", models.CharField(max_length=20)), "writes NULL"),
         (migrations.AlterField("paper", "title", models.CharField(max_length=20, unique=True)), "index"),
         (migrations.AlterField("paper", "title", models.CharField(max_length=20, db_column="t")), "old name"),
+        (migrations.AlterField("paper", "number", models.CharField(max_length=20)), "relies on its being unique"),
+        (migrations.AlterField("paper", "place", models.CharField(max_length=20)), "dropping its index"),
+        (
+            migrations.AlterField("paper", "number", models.CharField(max_length=20, unique=True, db_collation="C")),
+            "anew",
+        ),
+        (migrations.AlterField("paper", "title", models.CharField(max_length=20, db_collation="C")), "anew"),
+        (AddConstraintNotValid("paper", LONG), "stricter than old code"),
         (migrations.AlterUniqueTogether("paper", {("title", "note")}), "concurrently"),
         (migrations.RunSQL("UPDATE library_paper SET title = ''"), "nobody can see"),
         (migrations.RunPython(NOTHING), "batches"),
@@ -96,7 +113,7 @@ def test_what_holds_others_up_or_breaks_old_code_is_refused(operation: Operation
         [migrations.AlterField("paper", "title", models.CharField(max_length=40))],
         [migrations.AlterField("paper", "title", models.TextField())],
         [migrations.AlterField("paper", "title", models.CharField(max_length=20, choices=[("a", "A")]))],
-        [AddConstraintNotValid("paper", LONG)],
+        [migrations.AlterField("paper", "number", models.CharField(max_length=40, unique=True))],
         [migrations.SeparateDatabaseAndState(state_operations=[migrations.RemoveField("paper", "note")])],
         [
             migrations.CreateModel("Author", [("id", models.BigAutoField(primary_key=True))]),
@@ -122,12 +139,35 @@ def test_what_works_beside_others_is_allowed_outside_a_transaction(operation: Op
     assert problems(operation, atomic=False) == []
 
 
+def test_unique_index_is_refused_though_it_works_beside_others() -> None:
+    """Old code may write duplicates while it is made, and after it."""
+    [problem] = problems(migrations.RunSQL("CREATE UNIQUE INDEX CONCURRENTLY x ON library_paper (title)"), atomic=False)
+    assert "stricter than old code" in problem
+
+
+def test_migration_without_a_transaction_has_one_operation() -> None:
+    """It can be killed between two, and then the first is there when it is run again."""
+    indexes = [AddIndexConcurrently("paper", models.Index(fields=["title"], name=name)) for name in ("one", "other")]
+    [problem] = problems(*indexes, atomic=False)
+    assert "one operation only" in problem
+
+
+def test_new_migration_of_a_library_is_refused_until_somebody_has_read_it() -> None:
+    loader = MigrationLoader(None)
+    assert list(find_unread(loader, READ_UP_TO)) == []
+    [problem] = find_unread(loader, READ_UP_TO | {"auth": "0011_update_proxy_permissions"})
+    assert problem.startswith("auth.0012_alter_user_first_name_max_length: ")
+    fewer = {app: name for app, name in READ_UP_TO.items() if app != "oauth2_provider"}
+    assert {problem.partition(".")[0] for problem in find_unread(loader, fewer)} == {"oauth2_provider"}
+    assert "no such migration" in next(find_unread(loader, READ_UP_TO | {"auth": "0099_renamed"}))
+
+
 def test_constraint_is_validated_in_a_migration_of_its_own() -> None:
-    [problem] = problems(AddConstraintNotValid("paper", LONG), ValidateConstraint("paper", "has_title"))
-    assert "in the next migration" in problem
+    found = problems(AddConstraintNotValid("paper", LONG), ValidateConstraint("paper", "has_title"))
+    assert any("in the next migration" in problem for problem in found)
 
 
 def test_rows_and_schema_are_changed_in_separate_migrations() -> None:
     field = migrations.AddField("paper", "pages", models.IntegerField(null=True))
-    [problem] = problems(field, migrations.RunPython(NOTHING), atomic=False)
-    assert "separate migrations" in problem
+    found = problems(field, migrations.RunPython(NOTHING), atomic=False)
+    assert any("separate migrations" in problem for problem in found)

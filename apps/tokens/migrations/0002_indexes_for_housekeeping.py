@@ -1,8 +1,8 @@
 """Indexes by which housekeeping finds what is dead, made without holding up anybody who writes.
 
 Two are on tables of django-oauth-toolkit, whose models' state is not ours to change: they are in the database only.
-They are dropped by name first, because CREATE INDEX CONCURRENTLY leaves an invalid one when it is broken off, and
-the migration is then run again.
+All are dropped by name first: a migration that is broken off is run again from its beginning, and what was made before
+is then there, the last one perhaps invalid.
 """
 
 from django.contrib.postgres.operations import AddIndexConcurrently
@@ -26,6 +26,14 @@ def make_outside_the_state():
     ]
 
 
+class MakeIndexAnew(AddIndexConcurrently):
+    """Makes the index whether or not there is one of that name already."""
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema_editor.quote_name(self.index.name)}")
+        super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+
 class Migration(migrations.Migration):
     atomic = False
 
@@ -36,19 +44,19 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        AddIndexConcurrently(
+        MakeIndexAnew(
             "grant",
             models.Index(
                 fields=["expires"], condition=models.Q(("spent_at__isnull", True)), name="unspent_codes_by_end"
             ),
         ),
-        AddIndexConcurrently(
+        MakeIndexAnew(
             "grant",
             models.Index(
                 fields=["spent_at"], condition=models.Q(("spent_at__isnull", False)), name="spent_codes_by_age"
             ),
         ),
-        AddIndexConcurrently(
+        MakeIndexAnew(
             "tokenfamily",
             models.Index(
                 fields=["revoked_at"],

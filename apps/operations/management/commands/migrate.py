@@ -1,10 +1,11 @@
 from typing import Any
 
+import psycopg
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands.migrate import Command as DjangosMigrate
 from django.db import connections
 
-from apps.operations.migrating import Impatient, LockedOutError
+from apps.operations.migrating import Impatient, LockedOutError, wait_for_database
 
 
 class Command(DjangosMigrate):
@@ -19,20 +20,34 @@ class Command(DjangosMigrate):
         parser.add_argument(
             "--lock-timeout",
             type=float,
-            default=5,
+            default=1,
             metavar="SECONDS",
-            help="how long a statement waits for a table before it steps back; 0: as long as it takes (default: 5)",
+            help="how long a statement, and whoever comes after it, waits for a table in use before it steps back, each"
+            " time; 0: as long as it takes (default: 1)",
         )
         parser.add_argument(
             "--tries", type=int, default=10, help="how often it is tried until it is given up (default: 10)"
+        )
+        parser.add_argument(
+            "--wait",
+            type=float,
+            default=0,
+            metavar="SECONDS",
+            help="how long to wait for a database that cannot be reached because it is still starting (default: 0)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         def migrate() -> None:
             super(Command, self).handle(*args, **options)
 
+        database = connections[options["database"]]
+        if options["wait"]:
+            try:
+                wait_for_database(database, seconds=options["wait"], tell=self.stderr.write)
+            except psycopg.OperationalError as error:
+                raise CommandError(f"The database cannot be reached: {error}") from error
         impatient = Impatient(
-            connections[options["database"]],
+            database,
             lock_timeout_seconds=options["lock_timeout"],
             tries=options["tries"],
             tell=self.stderr.write,
