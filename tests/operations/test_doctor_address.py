@@ -35,7 +35,9 @@ def behind(server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Put a proxy with these habits before the server; returns what the doctor is told."""
     proxies: list[Proxy] = []
 
-    def put(*, days: float = 90, age_days: float = 100, old_tls: bool = False, name: str = "localhost", **habits: Any) -> Patient:
+    def put(
+        *, days: float = 90, age_days: float = 100, old_tls: bool = False, name: str = "localhost", **habits: Any
+    ) -> Patient:
         with certificate(tmp_path, days=days, age_days=age_days, name=name) as (authority, own):
             monkeypatch.setenv("SSL_CERT_FILE", str(authority))
             proxies.append(Proxy(server, Habits(**habits), own, old_tls=old_tls).__enter__())

@@ -1,6 +1,7 @@
 """The reverse proxy of docker-compose.yml, run for real before a production server: deploy/caddy/Caddyfile."""
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -10,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -66,19 +69,30 @@ class Site:
     def running(self) -> Iterator["Site"]:
         caddy = [str(Path(sys.executable).with_name("caddy")), "run", "--config", "deploy/caddy/Caddyfile"]
         commands = [([sys.executable, "manage.py", "serve"], self.environment), (caddy, self.proxy_environment)]
-        processes = [subprocess.Popen(command, env=env, cwd=settings.BASE_DIR) for command, env in commands]
+        self.processes = [subprocess.Popen(command, env=env, cwd=settings.BASE_DIR) for command, env in commands]
         try:
             deadline = time.monotonic() + 60
             while not self._is_up():
-                assert all(process.poll() is None for process in processes)
+                assert all(process.poll() is None for process in self.processes)
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             yield self
         finally:
-            for process in processes:
+            for process in self.processes:
                 process.terminate()
-            for process in processes:
+            for process in self.processes:
                 process.wait(timeout=30)
+
+    @contextlib.contextmanager
+    def without_web_server(self) -> Iterator[None]:
+        """Stop it; afterwards there is a new one."""
+        web, _ = self.processes
+        web.terminate()
+        web.wait(timeout=40)
+        yield
+        self.processes[0] = subprocess.Popen(
+            [sys.executable, "manage.py", "serve"], env=self.environment, cwd=settings.BASE_DIR
+        )
 
     def _is_up(self) -> bool:
         try:
@@ -160,6 +174,34 @@ def test_log_in_works_and_the_trail_has_the_address_of_the_client_and_not_what_i
     with psycopg.connect(site.database_url) as connection:
         rows = connection.execute("SELECT DISTINCT host(address) FROM audit_auditperson WHERE address IS NOT NULL")
         assert {row[0] for row in rows} == {"127.0.0.1"}
+
+
+def adapted(networks: str) -> dict[str, Any]:
+    """Caddy's own reading of the file, with these networks of a CDN."""
+    caddy = str(Path(sys.executable).with_name("caddy"))
+    command = [caddy, "adapt", "--adapter", "caddyfile", "--config", "deploy/caddy/Caddyfile"]
+    environment = {"PATH": os.environ["PATH"], "COUNTERSIGN_CDN": networks}
+    read = subprocess.run(command, env=environment, cwd=settings.BASE_DIR, check=True, capture_output=True)
+    servers: dict[str, Any] = json.loads(read.stdout)["apps"]["http"]["servers"]
+    [server] = [each for each in servers.values() if ":443" in each["listen"]]
+    return server
+
+
+def test_only_the_networks_of_a_named_cdn_are_believed_whom_they_call_for() -> None:
+    assert not adapted("")["trusted_proxies"].get("ranges")
+    server = adapted("203.0.113.0/24 2001:db8::/32")
+    assert server["trusted_proxies"] == {"source": "static", "ranges": ["203.0.113.0/24", "2001:db8::/32"]}
+    assert server["trusted_proxies_strict"]
+
+
+def test_request_waits_while_the_web_server_is_replaced(site: Site) -> None:
+    with ThreadPoolExecutor(1) as pool, site.browser() as browser:
+        with site.without_web_server():
+            answer = pool.submit(browser.post, "/oauth/token", data={"grant_type": "password"}, timeout=40)
+            # Longer than a new one takes to start.
+            time.sleep(5)
+            assert not answer.done()
+        assert answer.result().status_code in (400, 401)
 
 
 def test_clients_that_send_half_a_body_hold_up_nobody(site: Site) -> None:
