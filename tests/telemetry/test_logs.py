@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from django.test import Client
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apps.audit import trail
 from apps.telemetry.logs import JsonFormatter, LineFormatter
@@ -215,6 +216,7 @@ def test_audit_line_outside_of_a_request_has_none(log_lines, db, django_capture_
 def test_job_is_followed_from_its_queueing_to_its_own_lines(log_lines, transactional_db, settings):
     """What queues it says its number; what it logs goes by that number."""
     settings.EMAIL_BACKEND = "tests.telemetry.broken_mail.BrokenBackend"
+    ProcrastinateJob.objects.all().delete()  # Django does not empty tables that are not its own
 
     queue_mails("somebody@example.com")
     run_worker(queues=["mail"])
