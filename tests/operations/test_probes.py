@@ -142,13 +142,13 @@ def test_keys_that_cannot_be_read_are_not_ready(worker):
 def test_migrations_are_read_until_they_are_complete_and_then_no_more(worker, monkeypatch):
     worker()
     asked = []
-    complete = readiness._are_migrations_complete
+    complete = readiness.are_migrations_complete
 
     def noted():
         asked.append(1)
         return complete()
 
-    monkeypatch.setattr(readiness, "_are_migrations_complete", noted)
+    monkeypatch.setattr(readiness, "are_migrations_complete", noted)
     monkeypatch.setattr(readiness, "KEPT_SECONDS", 0)
     for _ in range(3):
         assert ask()[0] == 200

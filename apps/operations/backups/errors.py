@@ -7,4 +7,4 @@ class DamagedArchiveError(BackupError):
 
 
 class WrongKeyError(BackupError):
-    """The archive is not locked for the identity or passphrase that was given."""
+    """The archive is not locked for the identity that was given."""
