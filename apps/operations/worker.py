@@ -1,7 +1,7 @@
 """The background worker: two workers of the queue in one process, which stop together and survive the database.
 
-Webhooks have a worker of their own: no slow mail and no housekeeping holds them up, and no slow endpoint a mail. Each of
-its jobs waits for one application's server, which costs next to nothing; of the others few may run at once, because
+Webhooks have a worker of their own: no slow mail and no housekeeping holds them up, and no slow endpoint a mail. Each
+of its jobs waits for one application's server, which costs next to nothing; of the others few may run at once, because
 each has a thread and a database connection. Both share one process because most of its memory is the program itself.
 """
 
