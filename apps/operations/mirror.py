@@ -16,6 +16,7 @@ from django.views.decorators.cache import never_cache
 
 from apps.audit.context import address_of
 from apps.sealing import derive_secret
+from apps.telemetry.work import current_request_id
 
 HEADER = "X-Countersign-Doctor"
 #: Seconds that a pass is good for; two clocks may differ.
@@ -46,6 +47,8 @@ class MirrorView(View):
                 "address": address_of(request),
                 "forwarded": len(forwarded.split(",")) if forwarded else 0,
                 "trusted_proxies": settings.ALLAUTH_TRUSTED_PROXY_COUNT,
+                "request_id": current_request_id(),
+                "traceparent": request.headers.get("Traceparent", ""),
                 "time": time.time(),
             }
         )

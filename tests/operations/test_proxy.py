@@ -219,7 +219,8 @@ def test_clients_that_send_half_a_body_hold_up_nobody(site: Site) -> None:
 
 def test_strangers_choose_neither_the_id_of_a_request_nor_a_trace(site: Site) -> None:
     made_up = {"X-Request-ID": "made-up", "X_Request_ID": "made-up", "Traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
-    made_up |= {"Tracestate": "a=b", HEADER: TimestampSigner(key=derive_secret_of(site.environment["SECRET_KEY"], "doctor"), salt="mirror").sign("pass")}
+    key = derive_secret_of(site.environment["SECRET_KEY"], "doctor")
+    made_up |= {"Tracestate": "a=b", HEADER: TimestampSigner(key=key, salt="mirror").sign("pass")}
     with site.browser() as browser:
         ids = {browser.get(METADATA, headers=made_up).headers["X-Request-ID"] for _ in range(2)}
         seen = browser.get("/operations/mirror", headers=made_up).json()

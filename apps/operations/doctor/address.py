@@ -31,6 +31,9 @@ LONG_REQUEST = 16_000
 #: An address for documentation (RFC 5737), which nobody has.
 NOBODYS_ADDRESS = "192.0.2.99"
 
+#: What a stranger might have the log and the traces say.
+MADE_UP_ID, MADE_UP_TRACE = "made-up-by-the-doctor", f"00-{'d' * 32}-{'d' * 16}-00"
+
 _METADATA = "/.well-known/oauth-authorization-server"
 
 
@@ -81,7 +84,15 @@ def examine_arrival(patient: Patient) -> Iterator[Finding]:
         answer = client.get("/operations/mirror", headers={HEADER: make_pass()})
         forged = client.get(
             "/operations/mirror",
-            headers={HEADER: make_pass(), "X-Forwarded-For": NOBODYS_ADDRESS, "X-Forwarded-Proto": "http"},
+            headers={
+                **{HEADER: make_pass(), "X-Forwarded-For": NOBODYS_ADDRESS, "X-Forwarded-Proto": "http"},
+                **{"X-Request-ID": MADE_UP_ID, "Traceparent": MADE_UP_TRACE},
+            },
+        )
+        # Apart: the other names alone may already be taken care of.
+        underscored = client.get(
+            "/operations/mirror",
+            headers={HEADER: make_pass(), "X_Forwarded_For": NOBODYS_ADDRESS, "X_Forwarded_Proto": "http"},
         )
     if answer.status_code == 400:
         yield problem(
@@ -95,8 +106,12 @@ def examine_arrival(patient: Patient) -> Iterator[Finding]:
             "Lead the proxy to this server, and give all processes one SECRET_KEY.",
         )
         return
-    seen, seen_forged = answer.json(), forged.json() if forged.status_code == 200 else {}
+    # A proxy may also refuse what is forged.
+    seen, seen_forged, seen_underscored = (
+        each.json() if each.is_success else {} for each in (answer, forged, underscored)
+    )
     findings = [*_scheme(seen, seen_forged), *_host(seen, parts), *_address(seen, seen_forged)]
+    findings += [*_underscores(seen, seen_underscored), *_ids(seen_forged)]
     yield from findings or [ok(f"scheme, host and address arrive as they are; you came from {seen['address']}")]
 
 
@@ -136,6 +151,34 @@ def _address(seen: dict[str, Any], forged: dict[str, Any]) -> Iterator[Finding]:
             f"Set TRUSTED_PROXIES={forwarded}"
             if forwarded
             else "Let the proxy append the client's address to X-Forwarded-For.",
+        )
+
+
+def _underscores(seen: dict[str, Any], forged: dict[str, Any]) -> Iterator[Finding]:
+    """WSGI has one name for X_Forwarded_For and X-Forwarded-For (PEP 3333): only the proxy can tell them apart."""
+    is_believed = forged.get("address") == NOBODYS_ADDRESS
+    if is_believed or (seen["scheme"] == "https" and forged.get("scheme", "https") != "https"):
+        name = "X_Forwarded_For" if is_believed else "X_Forwarded_Proto"
+        yield problem(
+            f"whoever sends {name}, with underscores, is believed.",
+            "Let the proxy drop headers with an underscore in their name: Caddy header_up -*_*, HAProxy"
+            " http-request del-header _ -m sub, Envoy headers_with_underscores_action: DROP_HEADER.",
+        )
+
+
+def _ids(forged: dict[str, Any]) -> Iterator[Finding]:
+    if not forged.get("trusted_proxies"):
+        # The server takes neither from whoever is no proxy.
+        return
+    if forged["request_id"] == MADE_UP_ID:
+        yield warning(
+            "the proxy passes on an id of the request that a client made up: the log can be led astray.",
+            "Let it set X-Request-ID anew each time, or drop it.",
+        )
+    if forged["traceparent"] == MADE_UP_TRACE:
+        yield warning(
+            "the proxy passes on a trace that a client made up: strangers choose what is traced.",
+            "Let it drop Traceparent and Tracestate, or set them anew.",
         )
 
 
