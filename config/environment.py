@@ -266,16 +266,19 @@ SECTIONS: tuple[Section, ...] = (
             _rate(
                 "MAIL",
                 "5/h",
-                "Mails of one kind to one address that anybody can cause: to confirm an address, for a"
-                " forgotten password.",
+                "Mails of one kind to one recipient, at one organisation, that anybody can cause: to confirm an"
+                " address, for a forgotten password.",
                 "3/h",
             ),
             _rate(
-                "INVITATION",
-                "10/d",
-                "Invitations to a team that one e-mail address gets, of all applications together.",
-                "20/d",
+                "MAIL_ADDRESS",
+                "1000/h",
+                "Mails that anybody at one address can cause, to all recipients: sign-ups, forgotten passwords, new"
+                " e-mail addresses.",
+                "5000/h",
             ),
+            _rate("INVITATION", "10/d", "Invitations of one developer to one e-mail address.", "20/d"),
+            _rate("INVITATION_RECIPIENT", "100/d", "Invitations to one e-mail address, of all developers.", "50/d"),
             _rate("REGISTRATION", "60/h", "Times that one developer sends the registration form.", "20/h"),
             _rate("AUTHORIZE", "120/m", "Authorisation pages that one user sees or answers.", "60/m"),
             _rate("AUTHORIZE_ADDRESS", "3000/m", "The same for one application from one address.", "10000/m"),

@@ -193,6 +193,7 @@ ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False
 ACCOUNT_FORMS = {
     "signup": "apps.accounts.limited_forms.LimitedSignupForm",
     "reset_password": "apps.accounts.limited_forms.LimitedResetPasswordForm",
+    "change_password": "apps.accounts.limited_forms.LimitedChangePasswordForm",
 }
 MFA_FORMS = {
     "authenticate": "apps.accounts.limited_forms.LimitedAuthenticateForm",

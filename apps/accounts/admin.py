@@ -10,7 +10,8 @@ from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -28,6 +29,14 @@ from apps.accounts.values import read_value, write_value
 
 # Administrators log in like everybody else, so that a second factor counts here too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
+
+def _lead_to_own_password(request: HttpRequest, extra_context: object = None) -> HttpResponse:
+    """Lead to the account's page: tries of the old password are counted there."""
+    return redirect("account_change_password")
+
+
+admin.site.password_change = _lead_to_own_password  # type: ignore[method-assign, assignment]
 
 # The library's pages show what nobody is to see: a session's key, the secret of a second factor.
 # Addresses are changed on the user's page, which knows who may change whom.

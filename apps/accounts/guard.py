@@ -9,18 +9,23 @@ from collections.abc import Callable
 from functools import partial
 
 from allauth.account import signals as account_signals
+from allauth.account.authentication import get_authentication_records
+from allauth.account.models import EmailAddress
 from allauth.account.utils import filter_users_by_email
+from allauth.mfa import signals as second_factor_signals
 from django.contrib.auth import signals as auth_signals
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from apps.accounts import known_browsers
+from apps.accounts.known_browsers import Proof
 from apps.accounts.models import User
 from apps.limits.addresses import network_of
-from apps.limits.counting import Bucket, Taking, bucket, take
+from apps.limits.counting import Bucket, Taking, bucket, empty, take, take_in_turn
 from apps.limits.pages import refuse, with_retry_after
 from apps.limits.refusals import Refusal
+from apps.organisations.models import Organisation
 
 #: Forms that are shown again with what was typed (limited_forms.py); the rule, which is by address.
 _FORMS = {"account_signup": "signup", "account_reset_password": "password_reset"}
@@ -32,6 +37,8 @@ _VISITORS = {
 }
 #: Those of them that give back what they took, when they led on.
 _GIVING_BACK = frozenset({"mfa_login_webauthn"})
+#: Buttons of the page of e-mail addresses that send a mail to one.
+_MAILING = ("action_add", "action_send")
 #: What logged-in users change about their account; by account.
 _OWN = frozenset(
     {
@@ -64,6 +71,9 @@ class AccountLimitMiddleware:
         taking: Taking | None = getattr(request, "limit_taking", None)
         if taking is not None and response.status_code == 302:
             taking.give_back()
+        mailing: Taking | None = getattr(request, "limit_mailing", None)
+        if mailing is not None:
+            mailing.give_back()
         known_browsers.remember(request, response)
         return response
 
@@ -72,7 +82,7 @@ class AccountLimitMiddleware:
         if request.method != "POST":
             return None
         if rule := _FORMS.get(name):
-            _refuse_in_form(request, take(bucket(rule, network_of(request))).refusal)
+            _refuse_in_form(request, _take_mailing(request, bucket(rule, network_of(request))))
             return None
         if rule := _VISITORS.get(name):
             taking = take(bucket(rule, network_of(request)))
@@ -80,10 +90,17 @@ class AccountLimitMiddleware:
                 request.limit_taking = taking  # type: ignore[attr-defined]
             refusal = taking.refusal
         elif name in _OWN and request.user.is_authenticated:
-            refusal = take(bucket("account", request.user.pk), about=request.user).refusal
+            refusal = self._take_own(request, request.user, name)
         else:
             return None
         return refuse(request, refusal) if refusal else None
+
+    def _take_own(self, request: HttpRequest, user: User, name: str) -> Refusal | None:
+        known_browsers.keep_over_new_password(request, user)
+        own = bucket("account", user.pk)
+        if name == "account_email" and any(button in request.POST for button in _MAILING):
+            return _take_mailing(request, own, about=user)
+        return take(own, about=user).refusal
 
 
 def begin_log_in(request: HttpRequest, email: str) -> Taking:
@@ -96,8 +113,17 @@ def begin_log_in(request: HttpRequest, email: str) -> Taking:
         users = _find_users(email)
     buckets = next((found for user in users if (found := _buckets("login", request, user))), None)
     if buckets is None:
-        buckets = [bucket("login", "strangers", spelt_one_way(email)), bucket("login_address", network_of(request))]
+        # The address's first: what is typed there fills no table.
+        buckets = [bucket("login_address", network_of(request)), _strangers_bucket(email)]
     return _begin(request, buckets, partial(_find_user, email))
+
+
+def begin_own_password(request: HttpRequest, user: User) -> Taking:
+    """Take a try of the password that a logged-in user is asked for once more; give it back if it was right.
+
+    Raises ValidationError when there are no more.
+    """
+    return _begin(request, [bucket("login", "logged in", user.pk)], lambda: user)
 
 
 def begin_second_factor(request: HttpRequest, user: User) -> Taking:
@@ -109,9 +135,18 @@ def begin_second_factor(request: HttpRequest, user: User) -> Taking:
     return _begin(request, buckets, lambda: user)
 
 
-def may_be_mailed(email: str, kind: str) -> bool:
-    """Say whether a mail of that kind, which anybody can cause, may go to that address now."""
-    return take(bucket("mail", kind, spelt_one_way(email)), about=partial(_find_user, email)).refusal is None
+def may_be_mailed(email: str, kind: str, organisation: Organisation) -> bool:
+    """Say whether a mail of that kind, which anybody can cause, may go to that address now.
+
+    By organisation: its link leads to that site, and lets nobody in at another.
+    """
+    one = bucket("mail", kind, organisation.pk, spelt_one_way(email))
+    return take(one, about=partial(_find_user, email)).refusal is None
+
+
+def note_mail(request: HttpRequest) -> None:
+    """Let a mail that the request has caused count for its address."""
+    request.limit_mailing = None  # type: ignore[attr-defined]
 
 
 def spelt_one_way(email: str) -> str:
@@ -132,29 +167,69 @@ def check_form(request: HttpRequest) -> None:
 def connect() -> None:
     """Begin to listen for log-ins and new passwords; called once, when Django starts."""
     auth_signals.user_logged_in.connect(_note_log_in, dispatch_uid="guard.logged_in")
-    for signal in (
-        account_signals.password_changed,
-        account_signals.password_set,
-        # Whoever comes by the mail gets in, however full the strangers' bucket is.
-        account_signals.password_reset,
-    ):
-        signal.connect(_note_log_in, dispatch_uid="guard.password")
+    for signal in (account_signals.password_changed, account_signals.password_set):
+        signal.connect(_note_new_password, dispatch_uid="guard.password")
+    account_signals.password_reset.connect(_note_password_reset, dispatch_uid="guard.password_reset")
+    second_factor_signals.authenticator_added.connect(_note_second_factor, dispatch_uid="guard.second_factor")
 
 
 def _note_log_in(request: HttpRequest | None, user: User, **kwargs: object) -> None:
-    known_browsers.note_log_in(request, user)
+    records = get_authentication_records(request, user) if request is not None else []
+    has_shown = any(record.get("method") == "mfa" for record in records)
+    known_browsers.note(request, user, Proof.SECOND_FACTOR if has_shown else Proof.LOG_IN)
+
+
+def _note_new_password(request: HttpRequest, user: User, **kwargs: object) -> None:
+    known_browsers.note(request, user, Proof.LOG_IN)
+
+
+def _note_password_reset(request: HttpRequest, user: User, **kwargs: object) -> None:
+    """Let whoever came by the mail in, however full the strangers' bucket is: here, and where they wanted to log in.
+
+    By the addresses that are known to be the user's: another one may be somebody else's, whose bucket stays.
+    """
+    known_browsers.note(request, user, Proof.MAIL)
+    addresses = EmailAddress.objects.filter(user=user, verified=True).values_list("email", flat=True)
+    empty(*map(_strangers_bucket, addresses))
+
+
+def _note_second_factor(request: HttpRequest, user: User, **kwargs: object) -> None:
+    known_browsers.note(request, user, Proof.SECOND_FACTOR)
 
 
 def _buckets(rule: str, request: HttpRequest, user: User) -> list[Bucket] | None:
     """Return the bucket of whoever is no stranger to the account; None for strangers."""
     if request.user.is_authenticated and request.user.pk == user.pk:
         return [bucket(rule, "logged in", user.pk)]
-    browser = known_browsers.find_browser(request, user)
-    return [bucket(rule, "known browser", user.pk, browser)] if browser else None
+    entry = known_browsers.find_entry(request, user)
+    if entry is None:
+        return None
+    if rule != "second_factor" or entry.proof is Proof.SECOND_FACTOR:
+        return [bucket(rule, "known browser", user.pk, entry.browser)]
+    # All of them together: each new password would be new tries. And somebody who was in before there was a second
+    # factor may have any number of known browsers.
+    return [bucket(rule, "password reset", user.pk)] if entry.proof is Proof.MAIL else None
+
+
+def _strangers_bucket(email: str) -> Bucket:
+    return bucket("login", "strangers", spelt_one_way(email))
+
+
+def _take_mailing(request: HttpRequest, first: Bucket, about: User | None = None) -> Refusal | None:
+    """Take from a bucket, and from that of the mails which the address causes; this is given back if none was sent."""
+    taking = take(first, about=about)
+    if taking.refusal is not None:
+        return taking.refusal
+    mailing = take(bucket("mail_address", network_of(request)), about=about)
+    if mailing.refusal is not None:
+        taking.give_back()
+    else:
+        request.limit_mailing = mailing  # type: ignore[attr-defined]
+    return mailing.refusal
 
 
 def _begin(request: HttpRequest, buckets: list[Bucket], about: Callable[[], User | None]) -> Taking:
-    taking = take(*buckets, about=about)
+    taking = take_in_turn(*buckets, about=about)
     if taking.refusal is not None:
         _refuse_in_form(request, taking.refusal)
         check_form(request)
@@ -166,7 +241,7 @@ def _sentence(refusal: Refusal) -> str:
     if refusal.rule in ("login", "login_address"):
         return _(
             "There were too many wrong passwords. Try again in %(wait)s. If you are in a hurry, choose a new password"
-            " with “Forgot your password?”: then you can log in here at once."
+            " with “Forgot your password?”, and open the mail’s link in this browser: then you can log in at once."
         ) % {"wait": refusal.wait}
     if refusal.rule == "second_factor":
         return _("There were too many wrong codes. Try again in %(wait)s.") % {"wait": refusal.wait}

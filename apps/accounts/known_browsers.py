@@ -3,13 +3,16 @@
 A signed cookie names up to a few accounts (OWASP, "Slow Down Online Guessing Attacks with Device Cookies"). It proves
 nothing but that somebody logged in there before: it opens no account, and only chooses the bucket in which wrong
 passwords and codes are counted. It outlives the log-out, and not the password: whoever was in an account before its
-password was changed is a stranger to it again.
+password was changed is a stranger to it again. It also says what was shown there (`Proof`): who reads somebody's mail
+can choose new passwords without end, and gets no new tries of the second factor by it.
 """
 
 import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
@@ -25,17 +28,39 @@ LIFETIME = 180 * 86_400
 MOST_ACCOUNTS = 6
 _PURPOSE = "known-browser"
 _MOST_CHARACTERS = 2_000
+#: Of an entry; what has fewer was written by an older version.
+_PARTS = 4
 
-#: Account, number of this browser, fingerprint of the password; all of them hexadecimal.
-Entry = tuple[str, str, str]
+
+class Proof(StrEnum):
+    """What somebody has shown in a browser."""
+
+    #: The mail for a forgotten password, and no second factor.
+    MAIL = "m"
+    #: All that a log-in asked for, which was no second factor.
+    LOG_IN = "l"
+    #: A second factor, at a log-in or when it was set up.
+    SECOND_FACTOR = "s"
 
 
-def find_browser(request: HttpRequest, user: User) -> str | None:
-    """Return the number of this browser if somebody has logged in to the user's account in it, else None."""
+@dataclass(frozen=True)
+class Entry:
+    """An account that the browser is known to; all texts but the proof are hexadecimal."""
+
+    account: str
+    #: The browser's number at this account.
+    browser: str
+    #: Of the password.
+    fingerprint: str
+    proof: Proof
+
+
+def find_entry(request: HttpRequest, user: User) -> Entry | None:
+    """Return what this browser has of the user's account if somebody has logged in to it there, else None."""
     account, fingerprint = _account(user), _fingerprint(user)
-    for entry_account, browser, entry_fingerprint in _entries(request):
-        if entry_account == account and hmac.compare_digest(entry_fingerprint, fingerprint):
-            return browser
+    for entry in _entries(request):
+        if entry.account == account and hmac.compare_digest(entry.fingerprint, fingerprint):
+            return entry
     return None
 
 
@@ -44,24 +69,36 @@ def has_entries(request: HttpRequest) -> bool:
     return bool(_entries(request))
 
 
-def note_log_in(request: HttpRequest | None, user: User) -> None:
+def note(request: HttpRequest | None, user: User, proof: Proof) -> None:
     """Let the answer to this request make the browser known to the user's account."""
     if request is not None and settings.RATE_LIMITS:
-        request.newly_known_to = user  # type: ignore[attr-defined]
+        request.newly_known_to = user, proof  # type: ignore[attr-defined]
+
+
+def keep_over_new_password(request: HttpRequest, user: User) -> None:
+    """Let the browser stay what it is to the account, should the request change the password."""
+    request.kept_entry = find_entry(request, user)  # type: ignore[attr-defined]
 
 
 def remember(request: HttpRequest, response: HttpResponse) -> None:
     """Set the cookie, if somebody has logged in with this request."""
-    user: User | None = getattr(request, "newly_known_to", None)
-    if user is None:
+    noted: tuple[User, Proof] | None = getattr(request, "newly_known_to", None)
+    if noted is None:
         return
+    user, proof = noted
     account = _account(user)
-    browser = find_browser(request, user) or secrets.token_hex(8)
-    others = [entry for entry in _entries(request) if entry[0] != account]
-    entries = [(account, browser, _fingerprint(user)), *others][:MOST_ACCOUNTS]
+    old = find_entry(request, user) or getattr(request, "kept_entry", None)
+    if old is not None and old.account == account:
+        browser = old.browser
+        if old.proof is Proof.SECOND_FACTOR:
+            proof = old.proof
+    else:
+        browser = secrets.token_hex(8)
+    others = [entry for entry in _entries(request) if entry.account != account]
+    entries = [Entry(account, browser, _fingerprint(user), proof), *others][:MOST_ACCOUNTS]
     response.set_cookie(
         settings.KNOWN_BROWSER_COOKIE_NAME,
-        signing.dumps(entries, key=_key(), salt=_PURPOSE),
+        signing.dumps([astuple(entry) for entry in entries], key=_key(), salt=_PURPOSE),
         max_age=LIFETIME,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
@@ -77,7 +114,8 @@ def _entries(request: HttpRequest) -> list[Entry]:
         found: Iterable[Any] = signing.loads(text, key=_key(), salt=_PURPOSE, max_age=LIFETIME)
     except signing.BadSignature:
         return []
-    return [(str(account), str(browser), str(fingerprint)) for account, browser, fingerprint in found]
+    parts = [entry for entry in found if len(entry) == _PARTS]
+    return [Entry(account, browser, fingerprint, Proof(proof)) for account, browser, fingerprint, proof in parts]
 
 
 def _key() -> str:

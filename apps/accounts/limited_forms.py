@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from allauth.account.forms import ResetPasswordForm, SignupForm
+from allauth.account.forms import ChangePasswordForm, ResetPasswordForm, SignupForm
 from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 
@@ -19,6 +19,14 @@ class LimitedResetPasswordForm(ResetPasswordForm):
     def clean(self) -> dict[str, Any]:
         guard.check_form(context.request)
         return super().clean()
+
+
+class LimitedChangePasswordForm(ChangePasswordForm):
+    def clean_oldpassword(self) -> str:
+        taking = guard.begin_own_password(context.request, self.user)
+        password: str = super().clean_oldpassword()
+        taking.give_back()
+        return password
 
 
 class LimitedAuthenticateForm(AuthenticateForm):

@@ -20,6 +20,4 @@ def network_of(request: HttpRequest) -> str:
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
     return str(ipaddress.IPv6Network((int(address), _IPV6_PREFIX), strict=False))

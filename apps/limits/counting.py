@@ -80,8 +80,8 @@ def take(
     """Take one from each bucket; if one of them has no more, the taking says so and until when.
 
     One statement, or one round trip to Valkey, for all of them; none when limits are off. Parallel calls never take
-    more than there is. `application` and `about` (whose account it is, or how to find out) are for the audit trail,
-    where the first refusal of each span is recorded.
+    more than there is. Of a refusal, what was not its reason is given back. `application` and `about`
+    (whose account it is, or how to find out) are for the audit trail, where the first refusal of each span is recorded.
     """
     rates: dict[Bucket, Rate] = {}
     if settings.RATE_LIMITS:
@@ -93,9 +93,10 @@ def take(
     hits = current_store().add(slots)
     if hits is None:
         return Taking()
-    refusal = None
+    refusal, others = None, []
     for (bucket, rate), slot, count in zip(rates.items(), slots, hits, strict=True):
         if count <= rate.amount:
+            others.append(slot)
             continue
         seconds = max(1, math.ceil(slot.ends_at - now))
         if refusal is None or seconds > refusal.seconds:
@@ -104,4 +105,33 @@ def take(
             note_refusal(bucket.rule, application=application, about=about() if callable(about) else about)
     if refusal is not None:
         metrics.limit_refusals.labels(refusal.rule).inc()
-    return Taking(slots, refusal)
+        if others:
+            current_store().take_back(others)
+        return Taking((), refusal)
+    return Taking(slots)
+
+
+def take_in_turn(*buckets: Bucket, about: Row | Callable[[], Row | None] | None = None) -> Taking:
+    """Take one from each bucket, each only if those before had one; a refusal leaves nothing taken from the others.
+
+    For buckets that are chosen by what somebody typed: ask the one of their address first, and whoever is refused
+    there fills the table with no more keys.
+    """
+    slots: tuple[Slot, ...] = ()
+    for one in buckets:
+        taking = take(one, about=about)
+        if taking.refusal is not None:
+            Taking(slots).give_back()
+            return taking
+        slots += taking.slots
+    return Taking(slots)
+
+
+def empty(*buckets: Bucket) -> None:
+    """Fill buckets up again: what was taken from them is forgotten."""
+    if not settings.RATE_LIMITS:
+        return
+    now = time()
+    slots = [bucket.slot(rate, now) for bucket in buckets if (rate := bucket.rate) is not None]
+    if slots:
+        current_store().empty(slots)

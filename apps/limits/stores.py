@@ -36,6 +36,10 @@ class Store(Protocol):
         """Subtract one from each slot, as far as its span still lasts."""
         ...
 
+    def empty(self, slots: Sequence[Slot]) -> None:
+        """Let each slot begin anew at 0."""
+        ...
+
 
 # Clocks of two hosts may differ: whoever is behind counts in the span that the other has begun.
 _ADD = """
@@ -48,10 +52,24 @@ ON CONFLICT (key) DO UPDATE SET
 RETURNING key, hits
 """
 
+# Locked in the order of the keys, as by _ADD, so that no two wait for each other.
 _TAKE_BACK = """
 UPDATE limits_count AS c SET hits = c.hits - 1
-FROM unnest(%s::uuid[], %s::bigint[]) AS slot (key, span)
-WHERE c.key = slot.key AND c.span = slot.span AND c.hits > 0
+FROM (
+    SELECT held.key
+    FROM limits_count AS held JOIN unnest(%s::uuid[], %s::bigint[]) AS slot (key, span) USING (key, span)
+    ORDER BY held.key FOR NO KEY UPDATE OF held
+) AS mine
+WHERE c.key = mine.key AND c.hits > 0
+"""
+
+_EMPTY = """
+UPDATE limits_count AS c SET hits = 0
+FROM (
+    SELECT held.key FROM limits_count AS held WHERE held.key = ANY(%s::uuid[])
+    ORDER BY held.key FOR NO KEY UPDATE
+) AS mine
+WHERE c.key = mine.key
 """
 
 
@@ -86,6 +104,10 @@ class DatabaseStore:
     def take_back(self, slots: Sequence[Slot]) -> None:
         with database.cursor() as cursor:
             cursor.execute(_TAKE_BACK, [[slot.key for slot in slots], [slot.span for slot in slots]])
+
+    def empty(self, slots: Sequence[Slot]) -> None:
+        with database.cursor() as cursor:
+            cursor.execute(_EMPTY, [[slot.key for slot in slots]])
 
 
 @lru_cache(maxsize=4)

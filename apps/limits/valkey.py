@@ -65,6 +65,16 @@ class ValkeyStore:
         except redis.RedisError as error:
             self._leave_alone(error)
 
+    def empty(self, slots: Sequence[Slot]) -> None:
+        # The database may have counted meanwhile, or go on to.
+        self._meanwhile.empty(slots)
+        if time.monotonic() < self._away_until:
+            return
+        try:
+            self._client.delete(*map(_name, slots))
+        except redis.RedisError as error:
+            self._leave_alone(error)
+
     def _leave_alone(self, error: redis.RedisError) -> None:
         self._away_until = time.monotonic() + VALKEY_REST
         # The error's class only: its words may quote the address, and with it a password.

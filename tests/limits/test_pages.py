@@ -155,17 +155,44 @@ def teams(make_user, make_application):
     return pairs
 
 
-def test_nobody_is_invited_more_often_than_the_limit_whichever_teams_ask(teams, limited, mails):
+def invite(team, email="somebody@example.com"):
+    client, path = team
+    return client.post(path, {"email": email, "role": "viewer"})
+
+
+def test_developer_invites_nobody_more_often_than_the_limit_whichever_teams_they_are_on(
+    teams, limited, mails, make_application
+):
     limited(invitation="3/d")
-    statuses = []
-    for client, path in teams:
-        for spelling in ("somebody@example.com", "SOMEBODY@example.com"):
-            answer = client.post(path, {"email": spelling, "role": "viewer"})
-            statuses.append(answer.status_code)
+    client, path = teams[0]
+    second: Application = make_application("portal", name="Second").row
+    TeamMember.objects.create(application=second, user=TeamMember.objects.first().user, role=Role.OWNER)
+    both = [(client, path), (client, f"/developer/apps/{second.pk}/team/invite")]
+
+    answers = [invite(team, email) for team in both for email in ("somebody@example.com", "SOMEBODY@example.com")]
+
+    assert [answer.status_code for answer in answers] == [302, 302, 302, 429]
+    assert "This address got many invitations of late." in words_of(answers[-1])
+    assert int(answers[-1]["Retry-After"]) > 0
+    assert invite(teams[0], "other@example.com").status_code == 302
+    assert invite(teams[1]).status_code == 302, "nor does anybody use up what others may send"
+    assert len([message for message in mails() if message.to == ["somebody@example.com"]]) == 4
+
+
+def test_nobody_gets_more_invitations_than_the_limit_of_all_developers(teams, limited):
+    limited(invitation="10/d", invitation_recipient="3/d")
+
+    statuses = [invite(team).status_code for team in teams * 2]
 
     assert statuses == [302, 302, 302, 429]
-    assert "This address got many invitations of late." in words_of(answer)
-    assert int(answer["Retry-After"]) > 0
-    client, path = teams[0]
-    assert client.post(path, {"email": "other@example.com", "role": "viewer"}).status_code == 302
-    assert len([message for message in mails() if message.to == ["somebody@example.com"]]) == 3
+
+
+def test_invitation_that_is_refused_for_another_reason_is_not_counted(teams, limited, make_user):
+    limited(invitation="2/d", invitation_recipient="2/d")
+    somebody = make_user("somebody@example.com")
+    application = Application.objects.get(name="App 0")
+    membership = TeamMember.objects.create(application=application, user=somebody, role=Role.VIEWER)
+    assert [invite(teams[0]).status_code for _ in range(4)] == [400] * 4
+    membership.delete()
+
+    assert [invite(teams[0]).status_code for _ in range(3)] == [302, 302, 429]

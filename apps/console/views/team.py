@@ -17,7 +17,7 @@ from apps.developers.errors import RefusedError
 from apps.developers.models import Invitation, Role, TeamMember
 from apps.developers.selectors import find_membership
 from apps.developers.services import team
-from apps.limits.counting import bucket, take
+from apps.limits.counting import bucket, take_in_turn
 from apps.limits.pages import with_retry_after
 
 #: Of the team's invitations that nobody has accepted; old ones that have run out come last.
@@ -83,16 +83,23 @@ class MemberInviteView(ActionView, MembersPage):
         if not form.is_valid():
             return self.show(form=form, status=400)
         # Of all applications together: each application's own limit is in the service.
-        limit = take(bucket("invitation", form.cleaned_data["email"].strip().casefold())).refusal
-        if limit is not None:
+        recipient = form.cleaned_data["email"].strip().casefold()
+        # The developer's own first: nobody alone can use up what others may send there.
+        taking = take_in_turn(
+            bucket("invitation", self.user.pk, recipient), bucket("invitation_recipient", recipient), about=self.user
+        )
+        if taking.refusal is not None:
+            limit = taking.refusal
             form.add_error("email", _("This address got many invitations of late. Try again in %s.") % limit.wait)
             return with_retry_after(self.show(form=form), limit)
         try:
             invitation = team.invite_member(application=self.application, actor=self.user, **form.cleaned_data)
         except ValidationError as error:
+            taking.give_back()
             form.add_error("email", error)
             return self.show(form=form, status=400)
         except RefusedError as refusal:
+            taking.give_back()
             form.add_error(None, str(refusal.message))
             return self.show(form=form, status=409)
         return self.done(_("The invitation is on its way to %(email)s.") % {"email": invitation.email})
