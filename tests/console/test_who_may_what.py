@@ -6,6 +6,7 @@ team, no reviewer of another organisation and no anonymous visitor sees or chang
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apps.accounts.models import User
@@ -36,7 +38,7 @@ from apps.developers.services.applications import mark_deleted
 from apps.developers.services.terms import current_terms
 from apps.organisations.models import Reviewer
 from apps.webhooks import services as webhooks
-from apps.webhooks.models import EndpointKey, KeyKind, Notification
+from apps.webhooks.models import EndpointKey, KeyKind, Notification, State
 from tests.developers.conftest import DESCRIPTION, REASONS, waiting
 
 pytestmark = pytest.mark.spec("CONTRACT", "9 (who sees what)")
@@ -204,6 +206,11 @@ def set_webhook(scene: Scene) -> None:
     webhooks.send_test(application=scene.application)
 
 
+def set_webhook_tested_long_ago(scene: Scene) -> None:
+    set_webhook(scene)
+    Notification.objects.update(state=State.FAILED, created_at=timezone.now() - timedelta(hours=1))
+
+
 def webhook_key_of(scene: Scene) -> dict[str, Any]:
     key = EndpointKey.objects.get(kind=KeyKind.API_KEY)
     return {"kind": KeyKind.API_KEY.value, "seen": webhooks.mark_of(key), "overlap": 3600}
@@ -247,7 +254,9 @@ ADDRESSES: dict[str, Address] = {
     "developer:webhook-key": Address(READ_ALL_WRITE_DEVELOPERS, webhook_key_of, set_webhook),
     "developer:webhook-act": Address(READ_ALL_WRITE_DEVELOPERS, lambda scene: {"action": "pause"}, set_webhook),
     "developer:webhook-again": Address(
-        READ_ALL_WRITE_DEVELOPERS, lambda scene: {"notification": Notification.objects.get().pk}, set_webhook
+        READ_ALL_WRITE_DEVELOPERS,
+        lambda scene: {"notification": Notification.objects.get().pk},
+        set_webhook_tested_long_ago,
     ),
     "developer:activity": Address(READ_ALL_WRITE_DEVELOPERS),
     "developer:delete": Address(READ_ALL_WRITE_OWNERS, lambda scene: {"name": NAME}),

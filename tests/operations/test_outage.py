@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from django.db import connection
 
 from tests.operations.deployment import Cluster, Deployment, Person, code_of, folder_for_clusters, form_token
 
@@ -223,3 +224,22 @@ def test_outage_is_told_once_to_the_log_and_names_no_secret(cluster: Cluster, de
     assert "The database is there again" in told
     assert "Traceback" not in told
     assert "Service Unavailable" not in told
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connection_that_came_back_out_of_a_transaction_is_handed_out_again() -> None:
+    """Closing a connection inside an atomic block leaves it as the block had it."""
+    connection.close()
+    pool = connection.pool
+    pool.wait()
+    kept = [pool.getconn() for _ in range(pool.get_stats()["pool_size"])]
+    for one in kept:
+        one.autocommit = False
+        pool.putconn(one)
+
+    for _ in kept:
+        assert connection.get_autocommit()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            assert cursor.fetchone() == (1,)
+        connection.close()

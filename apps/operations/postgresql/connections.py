@@ -62,7 +62,8 @@ def _has_one_that_works(pool: "ConnectionPool[Any]") -> bool:
 
 def check(connection: psycopg.Connection[Any]) -> None:
     """Raise psycopg.OperationalError for a dead connection or one that cannot write; the latter is closed."""
-    connection.execute("")
+    # Not a statement by itself: on a connection that came back out of a transaction it would begin one.
+    ConnectionPool.check_connection(connection)
     # PostgreSQL tells of these two by itself when they change.
     for name in ("in_hot_standby", "default_transaction_read_only"):
         if connection.info.parameter_status(name) == "on":
