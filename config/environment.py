@@ -338,8 +338,8 @@ SECTIONS: tuple[Section, ...] = (
             Variable(
                 "METRICS_TOKEN",
                 "text",
-                "What Prometheus sends as its bearer token to read `/metrics`, at least 20 characters. Unset: there is no"
-                " such page.",
+                "What Prometheus sends as its bearer token to read `/metrics`, at least 20 characters."
+                " Unset: there is no such page.",
                 default="",
                 example="(32 random characters)",
                 is_secret=True,
