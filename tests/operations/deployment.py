@@ -247,3 +247,16 @@ def folder_for_clusters() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def running_cluster(**settings: str) -> Iterator[Cluster]:
+    """A PostgreSQL of the test's own, with an empty database in it."""
+    with folder_for_clusters() as folder:
+        cluster = Cluster(folder / "a", **settings)
+        cluster.start()
+        try:
+            cluster.create_database()
+            yield cluster
+        finally:
+            cluster.stop()

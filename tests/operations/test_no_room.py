@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from tests.operations.deployment import Cluster, Deployment, folder_for_clusters
+from tests.operations.deployment import Cluster, Deployment, running_cluster
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -17,14 +17,8 @@ PATH = "/.well-known/jwks.json"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with folder_for_clusters() as folder:
-        cluster = Cluster(folder / "a", max_connections="20")
-        cluster.start()
-        try:
-            cluster.create_database()
-            yield cluster
-        finally:
-            cluster.stop()
+    with running_cluster(max_connections="20") as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")

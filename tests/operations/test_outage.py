@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tests.operations.deployment import Cluster, Deployment, Person, code_of, folder_for_clusters, form_token
+from tests.operations.deployment import Cluster, Deployment, Person, code_of, form_token, running_cluster
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -46,14 +46,8 @@ FOR_PEOPLE = [
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with folder_for_clusters() as folder:
-        cluster = Cluster(folder / "a")
-        cluster.start()
-        try:
-            cluster.create_database()
-            yield cluster
-        finally:
-            cluster.stop()
+    with running_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from apps.operations.web_server import STOP_SECONDS, web_command
-from tests.operations.deployment import Cluster, Deployment, Program, folder_for_clusters, form_token
+from tests.operations.deployment import Cluster, Deployment, Program, form_token, running_cluster
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -22,14 +22,8 @@ REFRESH = {"grant_type": "refresh_token", "refresh_token": "unknown"}
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with folder_for_clusters() as folder:
-        cluster = Cluster(folder / "a")
-        cluster.start()
-        try:
-            cluster.create_database()
-            yield cluster
-        finally:
-            cluster.stop()
+    with running_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
