@@ -17,10 +17,11 @@ from uuid import UUID
 from django.conf import settings
 
 from apps.audit.trail import ApplicationRow, Row
+from apps.limits.in_use import current_store
 from apps.limits.rates import Rate, read_rate
 from apps.limits.refusals import Refusal, note_refusal
 from apps.limits.rules import RULES
-from apps.limits.stores import Slot, current_store
+from apps.limits.stores import Slot
 from apps.sealing import derive_secret
 from apps.telemetry import metrics
 

