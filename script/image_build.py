@@ -118,10 +118,13 @@ class Build:
         return self.stages[-1]
 
     def _make_base(self) -> None:
-        """Stand in for the base image: `python` is the one that runs us, without its virtual environment."""
+        """Stand in for the base image: `python` is the one that runs us, and has nothing but pip."""
+        # Debian's own Python has no pip; that of the base image has.
+        base = self.target / "python"
+        subprocess.run([os.path.realpath(sys.executable), "-m", "venv", base], check=True)
         self._programs.mkdir(parents=True)
         python = self._programs / "python"
-        python.write_text(f'#!/bin/sh\nexec {os.path.realpath(sys.executable)} "$@"\n')
+        python.write_text(f'#!/bin/sh\nexec {base}/bin/python "$@"\n')
         python.chmod(0o755)
 
     def _from(self, arguments: str) -> None:

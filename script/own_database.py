@@ -8,4 +8,4 @@ import os
 
 # "gw0", "gw1", …: set by pytest-xdist, before Django's settings are read.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    os.environ["DATABASE_URL"] = os.environ["DATABASE_URLS"].split()[int(worker.removeprefix("gw"))]
+    os.environ["DATABASE_URL"] = os.environ["OWN_DATABASES"].split()[int(worker.removeprefix("gw"))]

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
             is_parallel = not arguments and not os.environ.get("DATABASE_URL")
             if is_parallel:
                 urls = [throwaway_database(stack) for _ in range(PROCESSES)]
-                os.environ.update(DATABASE_URL=urls[0], DATABASE_URLS=" ".join(urls))
+                os.environ.update(DATABASE_URL=urls[0], OWN_DATABASES=" ".join(urls))
             elif not os.environ.get("DATABASE_URL"):
                 os.environ["DATABASE_URL"] = throwaway_database(stack)
             if "VAR_DIR" not in os.environ:  # what tests upload and collect must not end in the developer's var/

@@ -23,7 +23,7 @@ from embedded_postgres import EmbeddedPostgres
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 #: Read by our own processes from what the test gives them, not from what script/test has set for the tests.
-OWN = ("DATABASE_URL", "DATABASE_URLS", "PORT", "HOST")
+OWN = ("DATABASE_URL", "OWN_DATABASES", "PORT", "HOST")
 
 
 def free_port() -> int:

@@ -40,8 +40,12 @@ def unreadable(**changes: str) -> dict[str, str]:
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of ours with this environment and nothing else of ours."""
-    clean = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in VARIABLES}
+    """Run a command of ours with this environment and nothing else of ours, or of Django's (browser tests set that)."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name.removesuffix("_FILE") not in VARIABLES and not name.startswith("DJANGO_")
+    }
     return subprocess.run(
         [sys.executable, *command],
         cwd=CHECKOUT,

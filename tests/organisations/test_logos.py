@@ -392,7 +392,7 @@ def test_upload_far_beyond_all_forms_is_not_even_read(db, organisation, monkeypa
     assert client.get("/account/login/").cookies
 
     assert client.post(path, {"logo": upload(bytes(4_000))}).status_code == 403
-    assert client.post(path, {"logo": upload(bytes(6_000))}).status_code == 400
+    assert client.post(path, {"logo": upload(bytes(6_000))}).status_code == 413
 
 
 # --- replacing and serving ---------------------------------------------------------------------

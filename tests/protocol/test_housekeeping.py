@@ -606,6 +606,7 @@ def test_the_worker_knows_its_periodic_tasks():
         "apps.developers.tasks.delete_expired_invitations",
         "apps.developers.tasks.delete_old_drafts",
         "apps.housekeeping.tasks.delete_old_runs",
+        "apps.limits.tasks.delete_old_counts",
         "apps.organisations.tasks.remove_old_jobs",
         "apps.organisations.tasks.resume_jobs",
         "apps.tokens.tasks.delete_dead_codes",
