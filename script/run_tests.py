@@ -23,7 +23,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 #: What the partners' programs of the integrate page call.
 PROGRAMS = ("curl", "openssl")
 #: The whole suite is run by so many processes, each with a PostgreSQL of its own; what is asked for by name by one.
-PROCESSES = os.cpu_count() or 1
+#: One more than there are cores: a fifth of the time tests wait for servers that they start or stop.
+PROCESSES = (os.cpu_count() or 1) + 1
 IN_PARALLEL = ["-p", "script.own_database", "--numprocesses", str(PROCESSES), "--dist", "worksteal"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

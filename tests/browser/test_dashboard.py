@@ -129,9 +129,9 @@ def test_a_logo_is_uploaded_and_shown(page, dashboard, team_application, setting
     page.get_by_role("button", name="Upload the logo").click()
 
     expect(page.get_by_text("The new logo is there.")).to_be_visible()
-    assert (
-        page.evaluate("[...document.querySelectorAll('img.logo')].filter(logo => logo.naturalWidth === 480).length")
-        == 3
+    # Pictures arrive after their page.
+    page.wait_for_function(
+        "[...document.querySelectorAll('img.logo')].filter(logo => logo.naturalWidth === 480).length === 3"
     )
     page.get_by_role("button", name="Remove the logo").click()
     expect(page.locator("img.logo")).to_have_count(0)

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import psycopg
@@ -174,13 +174,15 @@ class Container:
 
 
 def _as_account() -> list[str]:
-    """As root: become the image's account, which writes nothing but its own. It may read what root may only where the
-    Python that stands in for the base image's lies in a folder of root's.
+    """As root: become the image's account, which writes nothing but its own. It passes where root may pass only if
+    the Python that stands in for the base image's, or the database's socket, lies in a folder that is closed.
     """
     if os.geteuid() != 0:
         return []
     python = Path(os.path.realpath(sys.executable))
-    is_open = all(folder.stat().st_mode & stat.S_IXOTH for folder in python.parents)
+    sockets = [Path(folder) for folder in parse_qs(urlsplit(os.environ["DATABASE_URL"]).query).get("host", [])]
+    passed = [*python.parents, *sockets, *(parent for folder in sockets for parent in folder.parents)]
+    is_open = all(folder.stat().st_mode & stat.S_IXOTH for folder in passed)
     reads = [] if is_open else [f"--{kind}-caps=+dac_read_search" for kind in ("inh", "ambient")]
     return ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups", *reads]
 
