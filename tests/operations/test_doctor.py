@@ -355,7 +355,14 @@ def test_failed_jobs():
     assert "Send mail" in finding.what
 
 
-@pytest.mark.django_db
+@pytest.fixture
+def _migrated_just_now(db):
+    """However long the tests have been running."""
+    execute("UPDATE django_migrations SET applied = now()")
+    execute("DELETE FROM procrastinate_periodic_defers")
+
+
+@pytest.mark.usefixtures("_migrated_just_now")
 def test_periodic_tasks_of_a_fresh_database_are_not_late():
     assert only(work.examine_periodic_tasks(NOBODY)).level is Level.OK
 
@@ -366,7 +373,7 @@ def test_periodic_tasks_that_never_ran_are_late():
     assert only(work.examine_periodic_tasks(NOBODY)).level is Level.PROBLEM
 
 
-@pytest.mark.django_db
+@pytest.mark.usefixtures("_migrated_just_now")
 def test_periodic_task_whose_last_run_failed_is_found_out():
     now = timezone.now()
     HousekeepingRun.objects.create(
