@@ -74,6 +74,19 @@
 
   form.addEventListener("input", note);
   form.addEventListener("change", note);
+
+  // Whoever is quick has typed before this script was there. Back in the history, what was sent is no draft.
+  const isAsServed = (field) => {
+    if (field.type === "checkbox" || field.type === "radio") return field.checked === field.defaultChecked;
+    if (field.options) {
+      const served = [...field.options].findIndex((option) => option.defaultSelected);
+      return field.selectedIndex === Math.max(served, 0);
+    }
+    return field.defaultValue === undefined || field.value === field.defaultValue;
+  };
+  const [arrival] = performance.getEntriesByType("navigation");
+  if (arrival?.type !== "back_forward" && ![...form.elements].every(isAsServed)) note();
+
   form.addEventListener("submit", () => {
     isSent = true;
     clearTimeout(timer);

@@ -65,6 +65,14 @@ def fill(page: Page, *, description: str) -> None:
     page.get_by_label("I agree to the developer terms of use").check()
 
 
+def wait_for_draft() -> None:
+    """A beacon and the page after it are on their way at the same time."""
+    deadline = time.monotonic() + 15
+    while not Draft.objects.exists():
+        assert time.monotonic() < deadline, "nothing was saved"
+        time.sleep(0.05)
+
+
 def tick(page: Page, scope: str, reason: str) -> None:
     page.get_by_role("checkbox", name=scope, exact=True).check()
     page.get_by_label(f"Why do you need this? {scope}").fill(reason)
@@ -283,16 +291,47 @@ def test_closed_tab_loses_nothing(page, open_form):
 def test_page_that_is_left_saves_what_was_typed_last(page, open_form):
     """Before the moment is over after which it is saved."""
     open_form()
+    page.wait_for_load_state()
     page.get_by_label("App name").fill("Left in a hurry")
     page.goto("/developer/terms/")
-    # The beacon and the next page are on their way at the same time.
-    deadline = time.monotonic() + 15
-    while not Draft.objects.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for_draft()
 
     page.goto(ADD)
 
     expect(page.get_by_label("App name")).to_have_value("Left in a hurry")
+
+
+@pytest.mark.parametrize("is_left", [True, False], ids=["left at once", "stayed on"])
+def test_what_is_typed_before_the_script_has_come_is_saved_too(page, open_form, is_left):
+    held, is_held = [], True
+    page.route("**/save-draft*.js", lambda route: held.append(route) if is_held else route.continue_())
+    open_form()
+    page.get_by_label("App name").fill("Typed in a hurry")
+    page.get_by_label("Connection (receipts)").check()
+    assert held, "the script is on its way"
+    is_held = False
+    held.pop().continue_()
+    page.wait_for_load_state()
+    if is_left:
+        page.goto("/developer/terms/")
+    wait_for_draft()
+
+    page.goto(ADD)
+
+    expect(page.get_by_label("App name")).to_have_value("Typed in a hurry")
+    expect(page.get_by_label("Connection (receipts)")).to_be_checked()
+
+
+def test_form_that_nobody_has_touched_is_not_saved(page, open_form):
+    sent = []
+    page.on("request", lambda request: sent.append(request.method) if "/draft" in request.url else None)
+    open_form()
+    page.wait_for_load_state()
+    page.wait_for_timeout(1500)  # over the moment after which a change is saved
+    page.goto("/developer/terms/")
+
+    assert sent == []
+    assert not Draft.objects.exists()
 
 
 def test_who_is_logged_out_logs_in_in_another_tab_and_goes_on(page, open_form, log_in, member):
