@@ -118,8 +118,8 @@ class AuditSeal(models.Model):
     horizon = TransactionIdField()
     #: It took all that there was to take; otherwise the next one goes on.
     is_complete = models.BooleanField()
-    #: PostgreSQL's system identifier: after a restore elsewhere, transactions are counted anew.
-    cluster = models.CharField(max_length=20)
+    #: PostgreSQL's system identifier and the database's: after a restore elsewhere, transactions are counted anew.
+    cluster = models.CharField(max_length=31)
     #: When retention deleted its events, and the HMAC that says it was retention.
     pruned_at = models.DateTimeField(null=True)
     pruned_signature = models.BinaryField(null=True)

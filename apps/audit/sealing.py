@@ -76,9 +76,16 @@ def hold_seals() -> bool:
 
 
 def cluster_id() -> str:
-    """Return which database server this is: transaction ids of two of them cannot be compared."""
+    """Return which database of which server this is, "7412345678901234567/16384".
+
+    Transaction ids of two servers cannot be compared. The database is named too, because one that is restored onto the
+    server where it once was comes with events that have got their ids elsewhere.
+    """
     with database.cursor() as cursor:
-        cursor.execute("SELECT system_identifier::text FROM pg_control_system()")
+        cursor.execute(
+            "SELECT system_identifier || '/' || oid FROM pg_control_system(), pg_database"
+            " WHERE datname = current_database()"
+        )
         return str(cursor.fetchone()[0])
 
 

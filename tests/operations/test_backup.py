@@ -67,6 +67,15 @@ class Deployment:
             text=True,
         )
 
+    def run_code(self, code: str) -> None:
+        """Run some Python in the deployment, as the worker would."""
+        subprocess.run(
+            [sys.executable, "manage.py", "shell", "--verbosity", "0", "--command", code],
+            cwd=CHECKOUT,
+            env=self.environment,
+            check=True,
+        )
+
     def connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.url, autocommit=True)
 
@@ -279,6 +288,43 @@ def test_restored_trail_is_append_only_and_the_queue_works(
         )
         [(kind,)] = connection.execute("SELECT type FROM procrastinate_events ORDER BY id DESC LIMIT 1")
         assert kind == "deferred"
+
+
+def test_trail_that_comes_back_to_the_server_where_it_began_is_intact(
+    here: Deployment, there: Deployment, identity: pyrage.x25519.Identity, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What happened elsewhere, where transactions have other numbers, is sealed after the way back."""
+    write = "from apps.audit import trail; trail.record('server:thing:done')"
+    seal = "from apps.audit.sealing import seal_events; seal_events(batches=100)"
+    here.run_code(f"{write}; {seal}")
+    go(here, there, identity, tmp_path_factory.mktemp("away"))
+    there.run_code(write)
+    server = os.environ["DATABASE_URL"]
+    url = urlsplit(server)._replace(path="/come_back").geturl()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE come_back")
+    back = Deployment(url, tmp_path_factory.mktemp("back"), here.secret_key)
+    try:
+        go(there, back, identity, tmp_path_factory.mktemp("home"))
+
+        found_before = back.manage("verify_audit")
+        back.run_code(f"{write}; {seal}")
+        found = back.manage("verify_audit")
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute("DROP DATABASE come_back WITH (FORCE)")
+
+    assert found_before["intact"], found_before["findings"]
+    assert found_before["unsealed_events"] >= 1
+    assert found["intact"], found["findings"]
+    assert found["unsealed_events"] == 0
+
+
+def go(source: Deployment, target: Deployment, identity: pyrage.x25519.Identity, folder: Path) -> None:
+    """Back the one up into an empty folder, and restore that as the other."""
+    source.manage("backup", folder, BACKUP_RECIPIENTS=str(identity.to_public()))
+    [archive] = folder.iterdir()
+    target.manage("restore", archive, BACKUP_IDENTITY=str(identity))
 
 
 def test_archive_is_private_and_what_it_says_it_is(archive: Path, identity: pyrage.x25519.Identity) -> None:
