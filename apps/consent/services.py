@@ -1,7 +1,6 @@
 """What happens when a user says yes, and when they leave for good."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
@@ -26,13 +25,14 @@ def grant_consent(
     application: Application,
     asked_scopes: Iterable[str],
     granted_scopes: Iterable[str],
-    partner_metadata: dict[str, Any] | None,
 ) -> Connection:
     """Make the user's connection to the application, or update the active one (same id).
 
-    What was asked is decided by `granted_scopes`; what was not asked this time stays as it was. Metadata of an
-    existing connection changes only when the partner redeems the code: anybody can write a `state` into a link,
-    but only the partner can check that it is its own. Raises PermissionDenied if the account has just been closed.
+    What was asked is decided by `granted_scopes`; what was not asked this time stays as it was. The partner's metadata
+    is not stored here but when the partner redeems the code (tokens/storage.py): anybody can write a `state` into a
+    link, and only the partner can check that it is its own.
+
+    Raises PermissionDenied if the account has just been closed.
     """
     # Closing the account locks this row first: either it ends this connection too, or there is nobody to connect.
     if not lock_open_account(user=user):
@@ -42,9 +42,7 @@ def grant_consent(
     if connection is None:
         try:
             with transaction.atomic():
-                connection = Connection.objects.create(
-                    user=user, application=application, scopes=granted, partner_metadata=partner_metadata
-                )
+                connection = Connection.objects.create(user=user, application=application, scopes=granted)
                 _record("user:connection:granted", connection, user, application, scopes=granted)
                 return connection
         except IntegrityError:

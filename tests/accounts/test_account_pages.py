@@ -338,9 +338,7 @@ def test_nobody_connects_for_a_closed_account(member, organisation, application)
     close_account(user=member, organisation=organisation)
 
     with pytest.raises(PermissionDenied):
-        grant_consent(
-            user=member, application=application.row, asked_scopes=[], granted_scopes=[], partner_metadata=None
-        )
+        grant_consent(user=member, application=application.row, asked_scopes=[], granted_scopes=[])
 
     assert not Connection.objects.exists()
 
@@ -360,7 +358,6 @@ def test_consent_at_the_very_moment_of_closing_leaves_no_connection(member, orga
                     application=application.row,
                     asked_scopes=["receipt:read"],
                     granted_scopes=["receipt:read"],
-                    partner_metadata=None,
                 )
             except PermissionDenied:
                 pass

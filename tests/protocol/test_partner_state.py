@@ -5,7 +5,10 @@ import json
 
 import pytest
 
-from apps.connections.models import Connection
+from apps.connections.models import Connection, EndReason
+from apps.tokens.services import end_connection
+from apps.webhooks.models import Notification
+from apps.webhooks.services import set_endpoint
 from tests.conftest import query_of
 
 pytestmark = pytest.mark.spec("CONTRACT", "2 (state)")
@@ -43,13 +46,13 @@ def test_message_is_shown_and_metadata_is_kept(browser, application, exchange, e
     assert answer["state"] == state
 
 
-def test_plus_that_the_partner_forgot_to_encode_is_read_as_plus(browser, application):
+def test_plus_that_the_partner_forgot_to_encode_is_read_as_plus(browser, application, exchange):
     state = next(
         s for s in (standard({"message": "~~~" + "?" * n, "partner_metadata": {"n": n}}) for n in range(9)) if "+" in s
     )
 
     page = browser.client.get(f"/auth?client_id={application.client_id}&state={state}")
-    browser.answer(page)
+    exchange(application, query_of(browser.answer(page))["code"])
 
     assert Connection.objects.get().partner_metadata
 
@@ -117,8 +120,9 @@ def test_huge_number_is_kept(browser, application, exchange):
     assert Connection.objects.get().partner_metadata == {"x": number}
 
 
-def test_first_of_two_equal_keys_does_not_matter(browser, application):
-    browser.authorize(application, state=b64('{"partner_metadata": {"x": 1}, "partner_metadata": {"x": 2}}'))
+def test_first_of_two_equal_keys_does_not_matter(browser, application, exchange):
+    state = b64('{"partner_metadata": {"x": 1}, "partner_metadata": {"x": 2}}')
+    exchange(application, browser.authorize(application, state=state))
 
     assert Connection.objects.get().partner_metadata == {"x": 2}
 
@@ -138,7 +142,7 @@ def test_state_of_another_profile_is_opaque(browser, make_application, exchange,
     application = make_application(profile)
 
     page = browser.ask(application, state=standard({"message": "Hello from the till", "partner_metadata": METADATA}))
-    browser.answer(page)
+    exchange(application, query_of(browser.answer(page))["code"])
 
     assert "Hello from the till" not in page.content.decode()
     assert Connection.objects.get().partner_metadata is None
@@ -169,6 +173,21 @@ def test_link_whose_code_is_not_redeemed_does_not_change_the_metadata(browser, a
     browser.authorize(application, state=standard({"partner_metadata": {"n": "stranger's"}}))
 
     assert Connection.objects.get().partner_metadata == {"n": 1}
+
+
+@pytest.mark.spec("CONTRACT", "10")
+def test_webhook_of_a_new_connection_has_no_metadata_that_the_partner_did_not_take(browser, application, exchange):
+    """The partner compares `state`, finds that it is not its own, and redeems nothing."""
+    set_endpoint(application=application.row, actor=None, url="https://partner.example/hooks")
+    code = browser.authorize(application, state=standard({"partner_metadata": {"n": "stranger's"}}))
+    connection = Connection.objects.get()
+
+    assert connection.partner_metadata is None
+    end_connection(connection=connection, reason=EndReason.USER)
+    assert "partner_metadata" not in json.loads(Notification.objects.get().body)
+    # Afterwards it is too late.
+    assert exchange(application, code).status_code == 400
+    assert Connection.objects.get().partner_metadata is None
 
 
 def test_state_on_the_way_back_from_a_denial_is_unchanged(browser, application):

@@ -222,7 +222,6 @@ class AuthorizationView(BaseAuthorizationView):
                 application=asked.application,
                 asked_scopes=asked.scopes,
                 granted_scopes=scopes,
-                partner_metadata=asked.partner_state.partner_metadata,
             )
             return self._send_code(connection, scopes)
 
