@@ -36,6 +36,7 @@ class Receiver:
 
     def __post_init__(self) -> None:
         self._ending = threading.Event()
+        self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -48,7 +49,14 @@ class Receiver:
         self._ending.set()
         self._listener.close()
 
-    def wait_for(self, count: int, seconds: float = 20) -> list[Received]:
+    def hang_up(self) -> None:
+        """End every connection, whatever was being answered, and each new one."""
+        self._ending.set()
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def wait_for(self, count: int, seconds: float = 60) -> list[Received]:
         deadline = time.monotonic() + seconds
         while len(self.requests) < count and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -64,6 +72,7 @@ class Receiver:
             threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        self._open.add(connection)
         with contextlib.suppress(OSError), contextlib.closing(connection):
             if self.tls is not None:
                 connection = self.tls.wrap_socket(connection, server_side=True)
@@ -97,21 +106,21 @@ def respond(status: int = 200, body: bytes = b"thank you", **headers: str) -> Be
 
 def hang(connection: socket.socket) -> None:
     """Take the request and never answer."""
-    connection.settimeout(30)
+    connection.settimeout(90)
     connection.recv(1)
 
 
 def drip(connection: socket.socket) -> None:
     """Send a byte of the head now and then, for ever."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    for _ in range(600):
+    for _ in range(1800):
         connection.sendall(b"x")
         time.sleep(0.05)
 
 
 def drip_body(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    for _ in range(600):
+    for _ in range(1800):
         connection.sendall(b"x")
         time.sleep(0.05)
 

@@ -191,7 +191,7 @@ def test_receiver_that_takes_its_time_is_left(hurry, deliver, receive, behaviour
     result = deliver(receive(behaviour).url)
 
     assert result.failure == Failure.TIMEOUT
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 def test_ten_seconds_are_the_limit():
@@ -218,7 +218,7 @@ def test_of_a_gigabyte_one_kilobyte_is_read(deliver, receive):
     result = deliver(receive(flood).url)
 
     assert (result.failure, result.response_start) == ("", "x" * 1024)
-    assert flood.is_over.wait(10), "the connection was not closed"
+    assert flood.is_over.wait(60), "the connection was not closed"
     assert flood.sent < 50 * 2**20  # what the sockets' buffers took
 
 
@@ -380,23 +380,28 @@ def test_name_without_an_address(deliver, name, error):
 
 
 def test_resolver_that_hangs_is_left_too(hurry, deliver, name):
+    has_ended, may_end = threading.Event(), threading.Event()
+
     def wait():
-        time.sleep(2)
+        may_end.wait(60)
+        has_ended.set()
         return ["127.0.0.1"]
 
     name(slow_example=wait)
-    start = time.monotonic()
 
     assert deliver("https://slow.example/").failure == Failure.TIMEOUT
-    assert time.monotonic() - start < 1.9
+    assert not has_ended.is_set()
+    may_end.set()
 
 
 def test_name_whose_resolver_hangs_takes_one_thread(hurry, deliver, name):
     """However many wait for it; whoever has waited with the others gets the same answer."""
-    asked = name(slow_example=lambda: [time.sleep(3), "127.0.0.1"][1:])
+    may_end = threading.Event()
+    asked = name(slow_example=lambda: [may_end.wait(60), "127.0.0.1"][1:])
 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: try_once("https://slow.example:1/"), range(8)))
+    may_end.set()
 
     assert {result.failure for result in results} == {Failure.TIMEOUT}
     assert asked == ["slow.example"]
