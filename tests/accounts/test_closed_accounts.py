@@ -51,11 +51,11 @@ def while_closing(user, organisation, call):
         with closing(user, organisation):
             result = pool.submit(run)
             wait_for_a_waiter()
-        return result.result(20)
+        return result.result(60)
 
 
 def wait_for_a_waiter():
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     with database.cursor() as cursor:
         while time.monotonic() < deadline:
             cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")

@@ -30,12 +30,16 @@ def test_a_hash_of_other_parameters_is_good_and_renewed_at_the_next_log_in(membe
 
 def test_no_more_hashes_than_allowed_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lock, under_way, most = threading.Lock(), 0, 0
+    are_enough = threading.Event()
 
     def slow(self: Any, password: str, encoded: str) -> bool:
         nonlocal under_way, most
         with lock:
             under_way += 1
             most = max(most, under_way)
+            if most == hashers.AT_ONCE:
+                are_enough.set()
+        are_enough.wait(60)
         time.sleep(0.05)
         with lock:
             under_way -= 1

@@ -382,7 +382,7 @@ def test_rows_that_a_request_holds_are_passed_over_and_not_waited_for():
         AccessToken.objects.select_for_update().get(pk=held.pk)
         thread = threading.Thread(target=sweep)
         thread.start()
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         assert not thread.is_alive(), "it waits for the row"
 
     assert gone == [len(others)]
@@ -430,7 +430,7 @@ def test_family_that_a_request_holds_is_passed_over_and_not_waited_for(connect, 
         TokenFamily.objects.select_for_update().get(pk=held.pk)
         thread = threading.Thread(target=sweep)
         thread.start()
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         assert not thread.is_alive(), "it waits for the family"
 
     assert gone == [3]
@@ -459,7 +459,7 @@ def test_token_requests_do_not_wait_for_a_batch_that_is_under_way(connect, make_
 
         thread = threading.Thread(target=send)
         thread.start()
-        thread.join(timeout=20)
+        thread.join(timeout=60)
 
     with transaction.atomic():
         assert families.delete_batch().rows == 3
@@ -489,7 +489,7 @@ def test_batch_gives_up_what_it_cannot_lock_soon(connect, make_application, monk
         RefreshToken.objects.select_for_update().get()
         thread = threading.Thread(target=sweep)
         thread.start()
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         assert not thread.is_alive()
 
     assert errors == ["OperationalError"]
