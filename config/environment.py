@@ -82,7 +82,7 @@ SECTIONS: tuple[Section, ...] = (
             Variable(
                 "EMAIL_URL",
                 "URL",
-                "The mail server. The default prints mails instead of sending them.",
+                "The mail server. The default prints mails instead of sending them, and is enough for localhost only.",
                 default="consolemail://",
                 example="smtp+tls://user:…@mail.example:587",
                 is_secret=True,
@@ -126,6 +126,7 @@ SECTIONS: tuple[Section, ...] = (
                 "whole number",
                 "For how long browsers that have been here use https only (Strict-Transport-Security); two years.",
                 default=63_072_000,
+                default_shown="63072000; with nothing but localhost in `ALLOWED_HOSTS`: 0",
                 example="31536000",
             ),
             Variable(

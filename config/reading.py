@@ -14,6 +14,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from config.environment import REQUIRED, VARIABLES, Variable
+from config.hosts import is_of_this_machine
 
 _TRUE = ("1", "true", "yes", "on", "y", "t", "ok")
 _FALSE = ("0", "false", "no", "off", "n", "f")
@@ -77,6 +78,11 @@ class Environment:
         if name in self._problems:
             raise SettingsError([self._problems[name]])
         return name in self._read
+
+    def is_for_this_machine_only(self) -> bool:
+        """Say whether nobody elsewhere can call: every name in ALLOWED_HOSTS means the machine itself."""
+        hosts: list[str] = self("ALLOWED_HOSTS")
+        return bool(hosts) and all(map(is_of_this_machine, hosts))
 
     def database(self, name: str) -> dict[str, Any]:
         """Return Django's settings of the PostgreSQL that the URL names."""

@@ -269,7 +269,9 @@ SECURE_SSL_REDIRECT = False
 # into browsers' lists by anybody; it would take all services below it along, for years.
 SILENCED_SYSTEM_CHECKS = ["security.W008", "security.W005", "security.W021"]
 SECURE_PROXY_SSL_HEADER = None if INSECURE_HTTP else ("HTTP_X_FORWARDED_PROTO", "https")
-SECURE_HSTS_SECONDS = 0 if INSECURE_HTTP else env("HSTS_SECONDS")
+# A browser remembers it of localhost at every port, and would ask a developer's other servers there by https for years.
+_no_hsts = INSECURE_HTTP or (env.is_for_this_machine_only() and not env.is_set("HSTS_SECONDS"))
+SECURE_HSTS_SECONDS = 0 if _no_hsts else env("HSTS_SECONDS")
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env("HSTS_SUBDOMAINS")
 SECURE_HSTS_PRELOAD = False
 # Our own pages may see where a form came from (Django checks it); nobody else learns our URLs.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from email.utils import parseaddr
 
 from config.environment import VARIABLES
+from config.hosts import is_of_this_machine
 from config.reading import Environment, Problem, SettingsError
 
 #: sysexits.h, EX_CONFIG: what service managers show as "something is wrong with the configuration".
@@ -26,7 +27,6 @@ _FEWEST_LETTERS = 10
 _DJANGOS_MARK = "django-insecure-"
 #: Words of examples that somebody forgot to replace.
 _PLACEHOLDERS = ("changeme", "change-me", "change_me", "replace", "example", "insecure", "yoursecret", "your-secret")
-_LOCAL_NAMES = ("localhost", "localhost.localdomain", "127.0.0.1", "::1")
 
 
 @contextlib.contextmanager
@@ -159,7 +159,8 @@ def _named_hosts(environment: Environment) -> Iterator[Problem]:
 
 
 def _mail_is_sent(environment: Environment) -> Iterator[Problem]:
-    if not environment.is_set("EMAIL_URL"):
+    # At localhost they are printed to the log, where whoever asked for one finds it.
+    if not environment.is_set("EMAIL_URL") and not environment.is_for_this_machine_only():
         yield Problem(
             "EMAIL_URL",
             "is not set: nobody could confirm an address or reset a password.",
@@ -171,11 +172,12 @@ def _mail_is_sent(environment: Environment) -> Iterator[Problem]:
 def _mail_has_a_sender(environment: Environment) -> Iterator[Problem]:
     with contextlib.suppress(SettingsError):
         backend = environment.mail("EMAIL_URL")["EMAIL_BACKEND"]
-        if environment.is_set("EMAIL_URL") and not backend.endswith("smtp.EmailBackend"):
+        is_meant = environment.is_set("EMAIL_URL") or environment.is_for_this_machine_only()
+        if is_meant and not backend.endswith("smtp.EmailBackend"):
             return
     _, address = parseaddr(environment("DEFAULT_FROM_EMAIL"))
     _, at, domain = address.rpartition("@")
-    if not at or domain in ("", *_LOCAL_NAMES):
+    if not at or not domain or is_of_this_machine(domain):
         yield Problem(
             "DEFAULT_FROM_EMAIL",
             "is not set to an address of yours, and mail servers refuse mails from localhost.",

@@ -116,6 +116,19 @@ def test_pages_are_found_good(behind, settings):
     assert {finding.level for finding in findings} == {Level.OK}, findings
 
 
+def test_nobody_is_told_to_bind_localhost_to_https(behind, settings):
+    """A browser would remember it for every port of the machine, a developer's other servers among them."""
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+    settings.INSECURE_HTTP, settings.SECURE_HSTS_SECONDS = False, 0
+
+    findings = list(address.examine_pages(behind()))
+
+    assert {finding.level for finding in findings} == {Level.OK}, findings
+
+
 @pytest.mark.parametrize(
     ("check", "habits", "word"),
     [

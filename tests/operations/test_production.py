@@ -73,6 +73,7 @@ def test_a_good_production_starts():
         ({"ALLOWED_HOSTS": "https://sign.example.com"}, "ALLOWED_HOSTS"),
         ({"ALLOWED_HOSTS": "sign.example.com:443"}, "ALLOWED_HOSTS"),
         ({"EMAIL_URL": ""}, "EMAIL_URL"),
+        ({"EMAIL_URL": "", "ALLOWED_HOSTS": "localhost,sign.example.com"}, "EMAIL_URL"),
         ({"DEFAULT_FROM_EMAIL": ""}, "DEFAULT_FROM_EMAIL"),
         ({"DEFAULT_FROM_EMAIL": "root@localhost"}, "DEFAULT_FROM_EMAIL"),
         ({"DEFAULT_FROM_EMAIL": "Acme"}, "DEFAULT_FROM_EMAIL"),
@@ -89,6 +90,7 @@ def test_what_is_only_good_for_a_first_look_is_refused(changes, variable):
     [
         {"ALLOWED_HOSTS": "sign.example.com,login.example.com,[2001:db8::1]"},
         {"EMAIL_URL": "consolemail://", "DEFAULT_FROM_EMAIL": ""},
+        {"EMAIL_URL": "", "DEFAULT_FROM_EMAIL": "", "ALLOWED_HOSTS": "localhost,brand.localhost,127.0.0.1,[::1]"},
         {"DEBUG": "0", "DEMO_MODE": "", "INSECURE_HTTP": "off"},
         {"ENVIRONMENT": "production"},
     ],
@@ -283,11 +285,17 @@ print(response.headers.get("Strict-Transport-Security", "nothing"))
     [
         ({}, "max-age=63072000"),
         ({"HSTS_SECONDS": "300"}, "max-age=300"),
+        ({"ALLOWED_HOSTS": "localhost,brand.localhost"}, "nothing"),
+        ({"ALLOWED_HOSTS": "localhost", "HSTS_SECONDS": "300"}, "max-age=300"),
+        ({"ALLOWED_HOSTS": "localhost,sign.example.com"}, "max-age=63072000"),
         ({"HSTS_SECONDS": "0"}, "nothing"),
         ({"HSTS_SUBDOMAINS": "1"}, "max-age=63072000; includeSubDomains"),
         ({"INSECURE_HTTP": "1", "ENVIRONMENT": "development"}, "nothing"),
     ],
-    ids=["default", "a first day", "off", "subdomains", "plain http"],
+    ids=[
+        *("default", "a first day", "localhost", "localhost on purpose", "localhost and a public name"),
+        *("off", "subdomains", "plain http"),
+    ],
 )
 def test_browsers_are_told_to_use_https_for_this_name_and_for_others_only_on_purpose(changes, sent):
     """At an apex domain the names below it are other people's; `preload` would let anybody bind them for years."""

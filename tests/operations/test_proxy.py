@@ -45,6 +45,8 @@ class Site:
             "SECRET_KEY": secrets.token_urlsafe(64),
             "DATABASE_URL": database_url,
             "ALLOWED_HOSTS": "localhost",
+            # For localhost it is left out otherwise.
+            "HSTS_SECONDS": "63072000",
             "EMAIL_URL": "consolemail://",
             "TRUSTED_PROXIES": "1",
             "PORT": str(web_port),
