@@ -13,7 +13,9 @@ import pytest
 import yaml
 from django.conf import settings
 
+from apps.operations.production import find_refusals
 from config.environment import VARIABLES
+from config.reading import Environment
 from tests.operations.deployment import Cluster, folder_for_clusters
 
 DEPLOY = Path(settings.BASE_DIR) / "deploy"
@@ -32,6 +34,9 @@ def read(name: str) -> dict[str, Any]:
 
 BASE = read("docker-compose.yml")
 REPLICAS = read("docker-compose.replicas.yml")
+OUTSIDE = read("docker-compose.external-database.yml")
+#: The services that run the image of Countersign.
+OURS = ("migrate", "backup", "web", "worker")
 NEW_SERVICES = {**BASE["services"], **{name: REPLICAS["services"][name] for name in ("pooler", "cache")}}
 
 
@@ -67,7 +72,7 @@ def test_only_the_proxy_can_be_reached_from_outside() -> None:
 
 
 def test_every_variable_is_one_that_the_settings_read() -> None:
-    services = [*BASE["services"].values(), *REPLICAS["services"].values()]
+    services = [*BASE["services"].values(), *REPLICAS["services"].values(), *OUTSIDE["services"].values()]
     named = {name for service in services for name in service.get("environment", {})} - OTHERS
     named |= {line.split("=")[0] for line in (DEPLOY / "defaults.env").read_text().splitlines() if line[:1] not in "#"}
     assert {name.removesuffix("_FILE") for name in named} <= set(VARIABLES)
@@ -250,6 +255,69 @@ def test_env_file_may_say_how_many_proxies_there_are() -> None:
     for service in NEW_SERVICES.values():
         assert "TRUSTED_PROXIES" not in service.get("environment", {})
     assert "TRUSTED_PROXIES=1\n" in (DEPLOY / "defaults.env").read_text()
+
+
+def test_visitors_over_ipv6_keep_their_addresses() -> None:
+    """Without it Docker hands their connections over in its own name, and limits take all of them for one."""
+    assert BASE["networks"]["default"] == {"enable_ipv6": "${COUNTERSIGN_IPV6:-true}"}
+    assert "default" in NEW_SERVICES["proxy"]["networks"]
+
+
+def test_what_hangs_together_with_proxy_and_volumes_cannot_be_changed_in_the_env_file() -> None:
+    """What is in `environment` goes before `env_file`."""
+    image = dict(
+        re.findall(r"^    ([A-Z_]+)=(\S+?)(?: \\)?$", (DEPLOY.parent / "Dockerfile").read_text(), re.MULTILINE)
+    )
+    for name in OURS:
+        given = NEW_SERVICES[name]["environment"]
+        assert {key: given[key] for key in ("HOST", "PORT", "VAR_DIR", "STATIC_ROOT")} == {
+            key: image[key] for key in ("HOST", "PORT", "VAR_DIR", "STATIC_ROOT")
+        }
+        assert f"var:{given['VAR_DIR']}" in NEW_SERVICES[name]["volumes"]
+    assert "{$WEB_PORT:8000}" in (DEPLOY / "caddy/Caddyfile").read_text()
+
+
+def defaults(**own: str) -> Environment:
+    """What the web server reads, with these lines of .env after our defaults."""
+    lines = (line for line in (DEPLOY / "defaults.env").read_text().splitlines() if line[:1] != "#")
+    given = dict(line.split("=", 1) for line in lines)
+    made = {
+        "SECRET_KEY": secrets.token_urlsafe(64),
+        "DATABASE_URL": "postgresql://countersign:x@database:5432/countersign",
+    }
+    return Environment({**given, **made, **own})
+
+
+def test_first_look_starts_without_a_mail_server_and_a_public_site_does_not() -> None:
+    """Links that reset passwords would go into the log, and nobody would get a mail."""
+    assert find_refusals(defaults()) == []
+    public = {"ALLOWED_HOSTS": "sign.example.com"}
+    assert {each.variable for each in find_refusals(defaults(**public))} == {"EMAIL_URL", "DEFAULT_FROM_EMAIL"}
+    mail = {"EMAIL_URL": "smtp+tls://mail.example.com:587", "DEFAULT_FROM_EMAIL": "no-reply@example.com"}
+    assert find_refusals(defaults(**public, **mail)) == []
+
+
+def test_database_of_your_own_is_reached_from_everywhere_and_ours_is_not_started(tmp_path: Path) -> None:
+    services = OUTSIDE["services"]
+    assert services["database"] == {"profiles": ["none"]}
+    waiting = {name for name in NEW_SERVICES if "database" in NEW_SERVICES[name].get("depends_on", {})}
+    assert waiting - {"pooler"} == set(services) - {"database"}
+    for name in ("migrate", "backup"):
+        depends_on = services[name]["depends_on"]
+        assert depends_on["database"]["required"] is False
+        assert depends_on["secrets"] == {"condition": "service_completed_successfully"}
+    for name in OURS:
+        networks = [*NEW_SERVICES[name]["networks"], *services.get(name, {}).get("networks", [])]
+        assert "default" in networks
+    mine, made, database = (
+        tmp_path / "mine",
+        tmp_path / "made",
+        "postgresql://a:b@db.internal:5432/c?sslmode=verify-full",
+    )
+    mine.mkdir()
+    (mine / "database_url").write_text(f"{database}\n")
+    assert make_secrets(made, "--from", str(mine)).returncode == 0
+    assert (made / "database_url").read_text() == database
 
 
 def test_database_is_for_a_role_without_rights_and_its_superuser_cannot_log_in_from_outside() -> None:
