@@ -150,7 +150,14 @@ SECTIONS: tuple[Section, ...] = (
                 example="::",
             ),
             Variable("PORT", "whole number", "Its port.", default=8000, example="8080", least=1, most=65535),
-            Variable("WEB_PROCESSES", "whole number", "Processes of the web server.", default=2, example="4", least=1),
+            Variable(
+                "WEB_PROCESSES",
+                "whole number",
+                "Processes of the web server. Each needs 224 MiB of what the server may take.",
+                default=2,
+                example="4",
+                least=1,
+            ),
             Variable(
                 "WEB_THREADS",
                 "whole number",

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from apps.accounts.room_for_hashes import MEBIBYTE, is_enough, memory_limit, memory_needed
 from apps.operations.production import refuse_unsafe_start
 from apps.telemetry import shared_folder
 from config.environment import CHECKOUT
@@ -44,10 +45,18 @@ def serve() -> NoReturn:
         except OSError as error:
             message = f"The folder for figures cannot be used: {error}. Set METRICS_DIR to one that can."
             raise CannotServeError(message) from error
-    command = web_command(ip, port, processes=environment("WEB_PROCESSES"), threads=environment("WEB_THREADS"))
+    processes, memory = environment("WEB_PROCESSES"), memory_limit()
+    if not is_enough(processes=processes, memory=memory):
+        print(
+            f"WEB_PROCESSES={processes} need {memory_needed(processes) // MEBIBYTE} MiB when many people log in at once,"
+            f" and may take {memory // MEBIBYTE} MiB here.",
+            file=sys.stderr,
+        )
+    command = web_command(ip, port, processes=processes, threads=environment("WEB_THREADS"))
     # Two of glibc's arenas are enough for so few threads, and each costs memory.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     sys.stdout.flush()
+    sys.stderr.flush()
     os.chdir(CHECKOUT)
     os.execv(command[0], command)  # noqa: S606 (no shell is what we want)
 

@@ -542,6 +542,19 @@ def test_cache(settings):
     assert only(files.examine_cache(NOBODY)).level is Level.PROBLEM
 
 
+def test_memory_for_the_processes_of_the_web_server(settings, monkeypatch):
+    monkeypatch.setattr(files, "memory_limit", lambda: 512 << 20)
+    settings.WEB_PROCESSES = 2
+    finding = only(files.examine_memory(NOBODY))
+    assert (finding.level, finding.what) == (Level.OK, "512 MiB here: 2 web processes, 1 hashing at once in each")
+
+    settings.WEB_PROCESSES = 3
+    finding = only(files.examine_memory(NOBODY))
+    assert finding.level is Level.WARNING
+    assert "WEB_PROCESSES=3 need 672 MiB" in finding.what
+    assert "set WEB_PROCESSES to 2." in finding.advice
+
+
 def test_valkey_that_is_not_there_is_found_out(settings):
     settings.CACHE_URL = ""
     assert only(files.examine_valkey(NOBODY)).level is Level.OK
@@ -551,6 +564,7 @@ def test_valkey_that_is_not_there_is_found_out(settings):
         settings.CACHE_URL = f"redis://:secret-word@127.0.0.1:{free.getsockname()[1]}/0"
         finding = only(files.examine_valkey(NOBODY))
     assert finding.level is Level.PROBLEM
+    assert "the database counts" in finding.what
     assert "secret-word" not in finding.what + finding.advice
 
 

@@ -36,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     Check("mail", mail.examine_mail, waits=True),
     Check("media", files.examine_media),
     Check("disk", files.examine_disk),
+    Check("memory", files.examine_memory),
     Check("static files", files.examine_static_files),
     Check("cache", files.examine_cache, needs_database=True),
     Check("limits", files.examine_valkey, waits=True),

@@ -1,5 +1,6 @@
-"""What is on disk, and the caches."""
+"""What is on disk and in memory, and the caches."""
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from django.contrib.staticfiles.finders import get_finders
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.cache import caches
 
+from apps.accounts.room_for_hashes import MEBIBYTE, hashes_at_once, is_enough, memory_limit, memory_needed
 from apps.operations.doctor.findings import Finding, Patient, ok, plural, problem, warning
 
 GIGABYTE = 1_000_000_000
@@ -48,6 +50,21 @@ def examine_disk(patient: Patient) -> Iterator[Finding]:
         yield warning(f"{what}.", advice)
     else:
         yield ok(what)
+
+
+def examine_memory(patient: Patient) -> Iterator[Finding]:
+    """Do the web server's processes fit into the memory, while each hashes passwords?"""
+    processes, memory = settings.WEB_PROCESSES, memory_limit()
+    have = f"{memory // MEBIBYTE} MiB here"
+    if is_enough(processes=processes, memory=memory):
+        each = hashes_at_once(processes=processes, processors=os.cpu_count() or 1, memory=memory)
+        yield ok(f"{have}: {plural(processes, 'web process', 'web processes')}, {each} hashing at once in each")
+    else:
+        yield warning(
+            f"{have}: WEB_PROCESSES={processes} need {memory_needed(processes) // MEBIBYTE} MiB when many people log in"
+            " at once, and the system may end the web server.",
+            f"Allow it that much, or set WEB_PROCESSES to {max(1, memory // memory_needed(1))}.",
+        )
 
 
 def examine_static_files(patient: Patient) -> Iterator[Finding]:
@@ -93,7 +110,7 @@ def examine_valkey(patient: Patient) -> Iterator[Finding]:
         policy = ""  # it is there, and does not tell
     except (redis.exceptions.RedisError, ValueError) as error:
         yield problem(
-            f"CACHE_URL cannot be used ({type(error).__name__}): until it can, nothing is limited.",
+            f"CACHE_URL cannot be used ({type(error).__name__}): the database counts for the limits meanwhile.",
             "Start Valkey, or correct host, port and password in CACHE_URL.",
         )
         return
