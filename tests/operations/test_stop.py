@@ -84,7 +84,7 @@ def test_request_under_way_is_answered_after_the_signal_to_stop(
         complete = answer.result()
     assert complete.status_code == 400
     assert complete.json()["error"] == "invalid_grant"
-    assert web.process.wait(timeout=STOP_SECONDS / 2) == 0
+    assert web.process.wait(timeout=STOP_SECONDS - 5) == 0
 
 
 def test_connections_without_a_request_do_not_hold_up_the_stop(deployment: Deployment, web: Program) -> None:
@@ -94,9 +94,12 @@ def test_connections_without_a_request_do_not_hold_up_the_stop(deployment: Deplo
             if is_kept_alive:
                 connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert connection.recv(12) == b"HTTP/1.1 200"
+        # A signal in the very moment in which a process of the server begins to wait for one can be lost (CPython
+        # looks for signals, then goes to sleep). Granian kills the process for that after STOP_SECONDS.
+        time.sleep(1)
         web.ask_to_stop()
         # Granian may say then that a worker refused to stop: without cause, when it has not yet noticed its end.
-        assert web.process.wait(timeout=STOP_SECONDS / 2) == 0
+        assert web.process.wait(timeout=STOP_SECONDS - 5) == 0
 
 
 def test_half_a_request_head_is_given_up_before_the_server_is_killed_for_it() -> None:
@@ -111,7 +114,7 @@ def test_statement_that_takes_too_long_ends_with_503(cluster: Cluster, deploymen
     with locked_tokens(cluster):
         began = time.monotonic()
         answer = refresh(deployment)
-        assert STATEMENT_SECONDS - 0.5 < time.monotonic() - began < STATEMENT_SECONDS + 5
+        assert STATEMENT_SECONDS - 0.5 < time.monotonic() - began < STATEMENT_SECONDS + 20
         assert answer.status_code == 503
         assert answer.json()["error"] == "temporarily_unavailable"
         assert int(answer.headers["Retry-After"]) > 0
@@ -157,18 +160,18 @@ def test_worker_survives_the_database_and_ends_in_order_even_without_it(
 ) -> None:
     worker = deployment.start_worker()
     beats = "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '15 seconds'"
-    deployment.wait_for(lambda: cluster.execute(beats)[0][0] >= 1, seconds=60)
+    deployment.wait_for(lambda: cluster.execute(beats)[0][0] >= 1, seconds=120)
     cluster.kill()
     time.sleep(5)
     assert worker.is_running
     cluster.start()
     cluster.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'")
-    deployment.wait_for(lambda: cluster.execute(beats)[0][0] >= 1, seconds=40)
+    deployment.wait_for(lambda: cluster.execute(beats)[0][0] >= 1, seconds=120)
     cluster.kill()
     try:
         time.sleep(1)
         worker.ask_to_stop()
-        assert worker.process.wait(timeout=40) == 0, worker.output
+        assert worker.process.wait(timeout=120) == 0, worker.output
     finally:
         cluster.start()
     assert "password" not in worker.output
