@@ -1,7 +1,7 @@
 """What a reviewer reads about one application before deciding."""
 
 import re
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from django.db import connection
@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.html import strip_tags
 
 from apps.console.reviewing.destinations import find_destination
-from apps.console.reviewing.wording import Piece, compare_words
+from apps.console.wording import Piece, compare_words
 from apps.developers.models import Application, Role, Status, TeamMember
 from apps.developers.services import review
 from apps.developers.services.applications import set_redirect_uris
@@ -343,7 +343,7 @@ def test_paragraphs_stay_paragraphs():
     ],
 )
 def test_comparing_what_is_made_to_take_long_does_not(before, after):
-    start = perf_counter()
+    start = thread_time()
     compare_words(before, after)
 
-    assert perf_counter() - start < 2
+    assert thread_time() - start < 2
