@@ -66,9 +66,9 @@ class DraftView(ReturnsWhatWasTyped):
     def form_address(self) -> str:
         """Return the address of the page."""
 
-    def is_sent(self, form: ScopesForm) -> bool:
-        """Say whether the form has been sent already, so that there is nothing to keep any more."""
-        return False
+    @abstractmethod
+    def form_key(self, form: ScopesForm) -> str | None:
+        """Return what tells which form it is (`services.drafts`); None if somebody has changed it."""
 
     def handle_no_permission(self) -> HttpResponseBase:  # type: ignore[override]  # its script follows no redirect
         if wants_json(self.request):
@@ -82,17 +82,15 @@ class DraftView(ReturnsWhatWasTyped):
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponseBase:
         if request.POST.get("action") == "forget":
-            drafts.delete_draft(user=self.user, application=self.drafted_application())
+            drafts.end_draft(user=self.user, application=self.drafted_application())
             return redirect(self.form_address())
         form = self.make_form()
-        if self.is_sent(form):
-            return JsonResponse({}) if wants_json(request) else redirect(self.form_address())
         try:
             drafts.save_draft(
                 user=self.user,
                 application=self.drafted_application(),
                 fields=typed_fields(request.POST, form),
-                seen=request.POST.get("seen"),
+                form_key=self.form_key(form),
             )
         except RefusedError as refusal:
             if wants_json(request):

@@ -14,7 +14,7 @@ from django.views.generic.base import ContextMixin, View
 from apps.accounts.models import User
 from apps.accounts.selectors import signed_in_user
 from apps.console import terms
-from apps.developers.models import Application, Role, TeamMember
+from apps.developers.models import Application, Profile, Role, TeamMember
 from apps.developers.selectors import find_membership, find_reviewable, has_part_in
 
 #: Which roles have at least the rights of each.
@@ -84,6 +84,16 @@ class TeamView(DeveloperView):
             is_owner=self.member.is_owner,
             **kwargs,
         )
+
+
+class ReviewedTeamView(TeamView):
+    """A page about what reviewers read of an application. Of a service they read nothing (CONTRACT section 1): 404."""
+
+    def admit(self, request: HttpRequest) -> HttpResponseBase | None:
+        answer = super().admit(request)
+        if self.application.profile == Profile.SERVICE:
+            raise Http404
+        return answer
 
 
 class ReviewerView(SignedInView):

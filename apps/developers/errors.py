@@ -41,6 +41,15 @@ class StaleVersionError(RefusedError):
     )
 
 
+class FormOverError(RefusedError):
+    """What was typed came after its form was sent, or its draft thrown away. Nothing has been kept."""
+
+    message = _(
+        "Not kept as a draft: you have sent this form, or begun afresh, since you opened this page. If you want to go "
+        "on with this text, press “Save draft” once more."
+    )
+
+
 class LastOwnerError(RefusedError):
     """A team always has an owner."""
 

@@ -10,6 +10,8 @@ from django.db.models import Count, Exists, F, FilteredRelation, Max, OuterRef, 
 from apps.accounts.models import User
 from apps.developers.models import (
     Application,
+    HistoryEntry,
+    HistoryKind,
     Invitation,
     Outcome,
     Profile,
@@ -96,6 +98,19 @@ def version_to_edit(application: Application) -> Submission | None:
     if application.is_approved:
         outcomes.add(Outcome.REJECTED)
     return latest if latest and latest.outcome in outcomes else None
+
+
+def sent_versions(application: Application) -> QuerySet[Submission]:
+    """Return what was sent for review, the newest first, with who sent it and who decided.
+
+    `withdrawals` of each are the history's notes that somebody took it back: none if a later one took its place.
+    """
+    notes = HistoryEntry.objects.filter(kind=HistoryKind.WITHDRAWN).select_related("actor")
+    return (
+        application.submissions.select_related("submitted_by", "decided_by")
+        .prefetch_related(Prefetch("history", queryset=notes, to_attr="withdrawals"))
+        .order_by("-number")
+    )
 
 
 def find_reviewable(*, organisation_ids: Collection[uuid.UUID], application_id: uuid.UUID) -> Application | None:

@@ -87,10 +87,13 @@
   const [arrival] = performance.getEntriesByType("navigation");
   if (arrival?.type !== "back_forward" && ![...form.elements].every(isAsServed)) note();
 
-  form.addEventListener("submit", () => {
-    isSent = true;
-    clearTimeout(timer);
-  });
+  // Sent, or thrown away by another form of the page: nothing of it is a draft any more.
+  for (const each of [form, ...document.querySelectorAll(`form[action="${address}"]`)]) {
+    each.addEventListener("submit", () => {
+      isSent = true;
+      clearTimeout(timer);
+    });
+  }
   // Back from the answer to the form as it was: it may be changed and sent again.
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) isSent = false;

@@ -185,32 +185,3 @@ def test_script_gets_its_token_even_if_there_are_terms_to_agree_to(live, owner, 
     assert client.get(f"/developer/apps/{live.pk}/version/").status_code == 302
     answer = client.get(f"/developer/apps/{live.pk}/version/draft", headers={"Accept": "application/json"})
     assert answer.json()["csrf_token"]
-
-
-def test_late_saving_does_not_bring_back_a_version_that_is_sent(live, owner):
-    address = f"/developer/apps/{live.pk}/version/"
-    client = client_of(owner)
-
-    def seen_on(response) -> str:
-        return re.search(r'name="seen" value="(\w+)"', response.content.decode())[1]
-
-    typed = {
-        "seen": seen_on(client.get(address)),
-        "description": "other " * 130,
-        "scopes": ["receipt:write"],
-        "reason-receipt:write": "We send receipts.",
-    }
-    assert client.post(address, typed).status_code == 302
-
-    by_script = client.post(f"{address}draft", typed)
-    assert by_script.status_code == 409
-    assert "you have sent a version since you opened this page" in by_script.json()["message"]
-    assert not Draft.objects.exists()
-
-    # In another tab that was open all along; nothing is lost there.
-    by_hand = client.post(f"{address}draft", {**typed, "description": "Half an idea.", "action": "save"})
-    assert by_hand.status_code == 409
-    assert "Half an idea." in by_hand.content.decode()
-    again = {**typed, "description": "Half an idea.", "action": "save", "seen": seen_on(by_hand)}
-    assert client.post(f"{address}draft", again).status_code == 302
-    assert "Half an idea." in client.get(address).content.decode()

@@ -52,7 +52,12 @@ def typed_description(page: str) -> str:
 
 def seen_on(page: str) -> str:
     """The mark that the form sends along."""
-    return re.search(r'name="seen" value="(\w*)"', page)[1]
+    return carried_by(page)["seen"]
+
+
+def carried_by(page: str) -> dict[str, str]:
+    """What the form sends along with what is typed."""
+    return dict(re.findall(r'name="(seen|form_key)" value="(\w*)"', page))
 
 
 def is_ticked(page: str, scope: str) -> bool:
@@ -96,14 +101,14 @@ def test_page_begins_with_the_version_that_changes_were_asked_for(team, live, su
 def test_what_the_reviewers_asked_for_stays_in_sight_until_a_version_is_sent(team, live, submit, reviewer):
     submit(live, description=OTHER_DESCRIPTION)
     review.request_changes(submission=waiting(live), actor=reviewer, reason="Say who runs it.")
-    seen = seen_on(page_of(team, live))
+    carried = carried_by(page_of(team, live))
 
-    short = team.post(address_of(live), {"seen": seen, "description": "short", **WRITE})
+    short = team.post(address_of(live), {**carried, "description": "short", **WRITE})
     stale = team.post(address_of(live), {"seen": "another", "description": OTHER_DESCRIPTION, **WRITE})
-    team.post(address_of(live, "draft"), {"seen": seen, "description": "My draft."})
+    saved = team.post(address_of(live, "draft"), {**carried, "description": "My draft."})
     with_draft = team.get(address_of(live))
 
-    assert [short.status_code, stale.status_code, with_draft.status_code] == [400, 409, 200]
+    assert [each.status_code for each in (short, stale, saved, with_draft)] == [400, 409, 200, 200]
     for response in (short, stale, with_draft):
         assert "Say who runs it." in response.content.decode()
     assert "Say who runs it." not in send(team, live, **WRITE, description=OTHER_DESCRIPTION)
@@ -134,7 +139,8 @@ def test_page_begins_with_the_live_version_again_once_the_next_update_is_approve
 
 def test_draft_comes_before_all_of_them(team, live, submit):
     submit(live, description=OTHER_DESCRIPTION)
-    team.post(address_of(live, "draft"), {"description": "My draft.", "scopes": ["receipt:read"]})
+    carried = carried_by(page_of(team, live))
+    team.post(address_of(live, "draft"), {**carried, "description": "My draft.", "scopes": ["receipt:read"]})
 
     page = page_of(team, live)
 
@@ -220,7 +226,7 @@ def test_pending_application_is_sent_anew(team, pending):
 
 
 def test_sending_forgets_the_draft(team, live):
-    team.post(address_of(live, "draft"), {"seen": seen_on(page_of(team, live)), "description": "My draft."})
+    team.post(address_of(live, "draft"), {**carried_by(page_of(team, live)), "description": "My draft."})
 
     send(team, live, **BOTH)
 
@@ -310,7 +316,7 @@ def test_form_does_not_take_the_place_of_a_version_that_a_colleague_has_sent_sin
 
 def test_draft_that_is_older_than_what_is_live_says_so_when_it_is_sent(team, live, submit, join, reviewer):
     typed = {"description": OTHER_DESCRIPTION, **WRITE}
-    team.post(address_of(live, "draft"), {"seen": seen_on(page_of(team, live)), **typed})
+    team.post(address_of(live, "draft"), {**carried_by(page_of(team, live)), **typed})
     submit(live, actor=join(live).user, scopes=["receipt:write", "receipt:read"])
     review.approve_submission(submission=waiting(live), actor=reviewer)
 

@@ -44,6 +44,8 @@ from tests.developers.conftest import DESCRIPTION, REASONS, waiting
 pytestmark = pytest.mark.spec("CONTRACT", "9 (who sees what)")
 
 NAME = "Quillfeather Ledger"
+#: What everybody's form for the next version carries.
+FORM_KEY = "a-form-that-is-open"
 ROLES = {
     "viewer": Role.VIEWER,
     "developer": Role.DEVELOPER,
@@ -162,6 +164,7 @@ DEVELOPERS = team_of(Role.DEVELOPER, Role.DEVELOPER)
 def version_of(scene: Scene) -> dict[str, Any]:
     return {
         "seen": versions.mark_of(Application.objects.get(pk=scene.application.pk)),
+        "form_key": FORM_KEY,
         "description": f"Newer {DESCRIPTION}",
         "scopes": ["receipt:write", "receipt:read"],
         **{f"reason-{scope}": reason for scope, reason in REASONS.items()},
@@ -229,6 +232,9 @@ ADDRESSES: dict[str, Address] = {
     "developer:comment": Address(READ_ALL_WRITE_DEVELOPERS, lambda scene: {"text": "Is it clear now?"}),
     "developer:version": Address(READ_ALL_WRITE_DEVELOPERS, version_of),
     "developer:version-draft": Address(READ_ALL_WRITE_DEVELOPERS, version_of),
+    "developer:version-live": Address(DEVELOPERS, lambda scene: {}),
+    "developer:versions": Address(READ_ALL_WRITE_DEVELOPERS),
+    "developer:version-sent": Address(READ_ALL_WRITE_DEVELOPERS),
     "developer:version-withdraw": Address(
         READ_ALL_WRITE_DEVELOPERS, lambda scene: {"number": waiting(scene.application).number}
     ),
@@ -329,6 +335,7 @@ def scene(register, reviewer, owner, make_user, organisation, other_organisation
     submit(application, scopes=["receipt:write", "receipt:read"])
     application.refresh_from_db()
     target = join(application, Role.VIEWER, "target@example.com")
+    application.team.update(form_key=FORM_KEY)
     return Scene(application, people, target, invitation)
 
 

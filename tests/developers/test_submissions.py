@@ -3,8 +3,8 @@
 import pytest
 from django.core.exceptions import ValidationError
 
-from apps.developers.errors import AlreadyDecidedError, RefusedError, StaleVersionError
-from apps.developers.models import Draft, Outcome, Status
+from apps.developers.errors import AlreadyDecidedError, FormOverError, RefusedError, StaleVersionError
+from apps.developers.models import Draft, Outcome, Status, TeamMember
 from apps.developers.services import applications, drafts, review
 from apps.developers.services.terms import agree_to_terms, current_terms, publish_terms
 from apps.developers.services.versions import mark_of
@@ -372,38 +372,76 @@ def test_draft_of_the_version_is_forgotten(live, submit, owner, member):
     assert list(Draft.objects.values_list("user", flat=True)) == [member.pk]
 
 
-@pytest.mark.parametrize("scopes", [BOTH, ["receipt:write"]])
-def test_draft_that_comes_after_its_version_is_not_kept(registered, submit, owner, scopes):
-    """A page's script may send it just before the form; a removal alone is no submission."""
-    application = registered.row
-    late = {
-        "user": owner,
-        "application": application,
-        "fields": {"description": ["Almost"]},
-        "seen": mark_of(application),
-    }
-    submit(application, scopes=scopes, optional_scopes=scopes[1:])
+def key_of(user, application):
+    """What a page that is opened now carries."""
+    return TeamMember.objects.get(user=user, application=application).form_key
 
-    with pytest.raises(StaleVersionError, match="Not kept as a draft"):
+
+@pytest.mark.parametrize(
+    ("scopes", "optional"),
+    [(BOTH, ["receipt:read"]), (["receipt:write"], []), (BOTH, [])],
+    ids=["changed", "a scope less", "as it is live"],
+)
+def test_draft_that_comes_after_its_version_is_not_kept(registered, submit, owner, scopes, optional):
+    """A page's script may send it just before the form."""
+    application = registered.row
+    late = {"user": owner, "application": application, "fields": {"description": ["Almost"]}}
+    key = key_of(owner, application)
+    submit(application, scopes=scopes, optional_scopes=optional)
+
+    with pytest.raises(FormOverError, match="Not kept as a draft"):
+        drafts.save_draft(**late, form_key=key)
+    assert not Draft.objects.exists()
+    drafts.save_draft(**late, form_key=key_of(owner, application))
+    assert Draft.objects.get().user == owner
+
+
+def test_draft_that_comes_late_is_not_kept_whatever_has_happened_since(live, submit, owner, join, reviewer):
+    late = {"user": owner, "application": live, "fields": {"description": ["Almost"]}, "form_key": key_of(owner, live)}
+    submit(live, scopes=BOTH)
+    review.approve_submission(submission=waiting(live), actor=reviewer)
+    submit(live, actor=join(live).user, scopes=["receipt:write"])
+
+    with pytest.raises(FormOverError):
         drafts.save_draft(**late)
     assert not Draft.objects.exists()
 
 
-def test_draft_is_kept_if_it_is_somebody_else_who_has_sent_a_version(live, submit, member):
-    seen = mark_of(live)
+def test_draft_is_kept_if_it_is_somebody_else_who_has_sent_a_version(live, submit, join):
+    colleague = join(live).user
+    key = key_of(colleague, live)
     submit(live, scopes=BOTH)
 
-    drafts.save_draft(user=member, application=live, fields={"description": ["Mine"], "seen": [seen]}, seen=seen)
-    assert Draft.objects.get().user == member
+    drafts.save_draft(user=colleague, application=live, fields={"description": ["Mine"]}, form_key=key)
+    assert Draft.objects.get().user == colleague
 
 
 def test_draft_is_kept_if_the_version_was_approved_since(live, submit, owner, reviewer):
     submit(live, scopes=BOTH)
-    seen = mark_of(live)
+    key = key_of(owner, live)
     review.approve_submission(submission=waiting(live), actor=reviewer)
 
-    drafts.save_draft(user=owner, application=live, fields={"description": ["Mine"], "seen": [seen]}, seen=seen)
+    drafts.save_draft(user=owner, application=live, fields={"description": ["Mine"]}, form_key=key)
     assert Draft.objects.get().user == owner
+
+
+def test_draft_is_kept_if_what_was_sent_is_refused(live, submit, owner):
+    key = key_of(owner, live)
+    with pytest.raises(ValidationError):
+        submit(live, description="Too short.")
+
+    drafts.save_draft(user=owner, application=live, fields={"description": ["Too short."]}, form_key=key)
+    assert Draft.objects.get().user == owner
+
+
+def test_draft_of_who_has_left_the_team_is_not_kept(live, join):
+    member = join(live)
+    key = member.form_key
+    member.delete()
+
+    with pytest.raises(RefusedError, match="not on the team"):
+        drafts.save_draft(user=member.user, application=live, fields={"description": ["Mine"]}, form_key=key)
+    assert not Draft.objects.exists()
 
 
 def test_terms_are_kept_only_if_the_submitter_agreed_to_those_in_force(live, submit, owner, organisation):

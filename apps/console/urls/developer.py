@@ -11,6 +11,7 @@ from apps.console.views.integrating import IntegrateView
 from apps.console.views.overview import ApplicationView, CommentView
 from apps.console.views.redirects import RedirectsView
 from apps.console.views.registering import RegistrationDraftView, RegistrationView
+from apps.console.views.sent_versions import SentVersionsView, SentVersionView
 from apps.console.views.team import (
     InvitationCancelView,
     InvitationView,
@@ -29,7 +30,7 @@ from apps.console.views.trying import (
     TryStartView,
     TryStepView,
 )
-from apps.console.views.versions import VersionDraftView, VersionView, VersionWithdrawView
+from apps.console.views.versions import VersionDraftView, VersionLiveView, VersionView, VersionWithdrawView
 from apps.console.views.webhook import WebhookActionView, WebhookAgainView, WebhookKeyView, WebhookView
 
 app_name = "developer"
@@ -45,6 +46,9 @@ urlpatterns = [
     path("apps/<uuid:pk>/version/", VersionView.as_view(), name="version"),
     path("apps/<uuid:pk>/version/draft", VersionDraftView.as_view(), name="version-draft"),
     path("apps/<uuid:pk>/version/withdraw", VersionWithdrawView.as_view(), name="version-withdraw"),
+    path("apps/<uuid:pk>/version/live", VersionLiveView.as_view(), name="version-live"),
+    path("apps/<uuid:pk>/versions/", SentVersionsView.as_view(), name="versions"),
+    path("apps/<uuid:pk>/versions/<int:number>/", SentVersionView.as_view(), name="version-sent"),
     path("apps/<uuid:pk>/comment", CommentView.as_view(), name="comment"),
     path("apps/<uuid:pk>/credentials/", CredentialsView.as_view(), name="credentials"),
     path("apps/<uuid:pk>/credentials/new", SecretCreateView.as_view(), name="secret-create"),

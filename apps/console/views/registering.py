@@ -16,7 +16,7 @@ from apps.console.forms.version import ScopesForm, asked_by_text, initial_of_dra
 from apps.console.permissions import DeveloperView, SignedInView
 from apps.console.previewing import preview_of
 from apps.developers import rules, selectors
-from apps.developers.errors import AlreadyRegisteredError, RefusedError
+from apps.developers.errors import AlreadyRegisteredError, FormOverError, RefusedError
 from apps.developers.models import Application, Draft, Status, TermsVersion
 from apps.developers.services import applications
 from apps.developers.services.terms import current_terms
@@ -148,13 +148,14 @@ class RegistrationDraftView(RegistrationPage, DraftView):
     def form_address(self) -> str:
         return reverse("developer:application-create")
 
-    def is_sent(self, form: ScopesForm) -> bool:
+    def form_key(self, form: ScopesForm) -> str | None:
         key = form.key if isinstance(form, RegistrationForm) else None
-        if key is None:
-            return False
-        application_id = applications.id_of_registration(user=self.user, form_key=key)
-        # What has been deleted since may be registered anew.
-        return Application.objects.existing().filter(pk=application_id).exists()
+        return str(key) if key else None
+
+    def refuse(self, form: ScopesForm, refusal: RefusedError) -> HttpResponse:
+        # What was typed stays, in a form of its own.
+        key = uuid.uuid4() if isinstance(refusal, FormOverError) else None
+        return self.show(form, status=409, refusal=str(refusal.message), form_key=key)
 
 
 def _terms_in_force(organisations: list[Organisation]) -> dict[uuid.UUID, TermsVersion]:

@@ -1,11 +1,10 @@
 """Description and scopes of a registered application: what is live, what waits, and the next version."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.functional import cached_property
@@ -14,27 +13,20 @@ from django.utils.translation import gettext as _
 from apps.console.differences import differences_from, sentences_for
 from apps.console.drafting import DraftView, ReturnsWhatWasTyped
 from apps.console.forms.version import ScopesForm, VersionForm, asked_by_text, initial_of, initial_of_draft
-from apps.console.permissions import TeamView
+from apps.console.permissions import ReviewedTeamView
 from apps.console.previewing import preview_of
 from apps.console.views.actions import ActionView
 from apps.developers import rules, selectors
-from apps.developers.errors import RefusedError, StaleVersionError
-from apps.developers.models import Application, Draft, Profile, Status, Submission
+from apps.developers.errors import FormOverError, RefusedError, StaleVersionError
+from apps.developers.models import Application, Draft, Role, Status, Submission, TeamMember
 from apps.developers.scopes import ALL
-from apps.developers.services import review
+from apps.developers.services import drafts, review
 from apps.developers.services.review import SubmitResult
 from apps.developers.services.versions import live_scopes, mark_of
 
 
-class VersionPage(TeamView):
+class VersionPage(ReviewedTeamView):
     """The form, as it was sent or as it begins, and the page around it."""
-
-    def admit(self, request: HttpRequest) -> HttpResponseBase | None:
-        answer = super().admit(request)
-        if self.application.profile == Profile.SERVICE:
-            # The business of administrators only (CONTRACT section 1).
-            raise Http404
-        return answer
 
     @cached_property
     def begun_with(self) -> Submission | None:
@@ -63,9 +55,12 @@ class VersionPage(TeamView):
         sections = form.profile_scopes({application.profile: counts})
         live = live_scopes(application)
         waiting = selectors.waiting_submission(application)
+        differences = differences_from(application, description=form.text_of("description"), scopes=form.version())
+        may_submit = self.member.may_edit and application.status != Status.SUSPENDED
         context = self.get_context_data(
             form=form,
             seen=seen or form.text_of("seen"),
+            form_key=self.member.form_key,
             profile_scopes=sections,
             reason_characters=rules.REASON_CHARACTERS,
             preview=preview_of(form, sections, application_name=application.name),
@@ -77,9 +72,10 @@ class VersionPage(TeamView):
                 "description": rules.clean_text(application.description),
                 "scopes": {entry["scope"]: entry for entry in live},
             },
-            differences=differences_from(application, description=form.text_of("description"), scopes=form.version()),
+            differences=differences,
             sentences=sentences_for(application),
-            may_submit=self.member.may_edit and application.status != Status.SUSPENDED,
+            may_submit=may_submit,
+            may_start_from_live=may_submit and application.is_approved and bool(differences),
             draft=draft,
             draft_address=reverse("developer:version-draft", args=[application.pk]),
             begun_with=self.begun_with,
@@ -92,8 +88,11 @@ class VersionPage(TeamView):
 
     def refuse(self, form: ScopesForm, refusal: RefusedError) -> HttpResponse:
         self.application.refresh_from_db(fields=["description", "scopes", "status"])
+        # Nobody's, if they have been taken off the team at this very moment.
+        keys = TeamMember.objects.filter(pk=self.member.pk).values_list("form_key", flat=True)
+        self.member.form_key = keys.first() or ""
         # Only a page that says so may stand for what the form was written beside.
-        seen = mark_of(self.application) if isinstance(refusal, StaleVersionError) else ""
+        seen = mark_of(self.application) if isinstance(refusal, StaleVersionError | FormOverError) else ""
         return self.show(form, status=409, refusal=str(refusal.message), seen=seen)
 
 
@@ -168,6 +167,33 @@ class VersionDraftView(VersionPage, DraftView):
 
     def form_address(self) -> str:
         return reverse("developer:version", args=[self.application.pk])
+
+    def form_key(self, form: ScopesForm) -> str:
+        return str(self.request.POST.get("form_key", ""))
+
+
+class VersionLiveView(VersionPage):
+    """Says what goes, and then lets the form begin with what is live."""
+
+    http_method_names = ["get", "head", "post"]
+    may_read: ClassVar[Role] = Role.DEVELOPER
+
+    def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
+        if not self.application.is_approved:
+            return redirect("developer:version", self.application.pk)
+        draft = Draft.objects.filter(user=self.user, application=self.application).first()
+        context = self.get_context_data(draft=draft, begun_with=self.begun_with)
+        if draft is not None:
+            form = self.make_form(initial_of_draft(draft.fields))
+            context |= {"description": form.description_text, "scopes": form.version()}
+        return render(request, "console/version_live.html", context)
+
+    def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
+        try:
+            drafts.start_from_live(user=self.user, application=self.application)
+        except RefusedError as refusal:
+            messages.error(request, str(refusal.message))
+        return redirect("developer:version", self.application.pk)
 
 
 def _is_number(text: str) -> bool:

@@ -23,6 +23,9 @@ class TeamMember(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="team_memberships")
     role = models.CharField(_("role"), max_length=16, choices=Role.choices)
     joined_at = models.DateTimeField(_("joined"), default=timezone.now)
+    #: What their form for the next version carries. It is another one as soon as a version was sent or the draft was
+    #: thrown away: what a page's script had sent before, and comes after, is not kept (`services.drafts`).
+    form_key = models.CharField(max_length=32, default="", db_default="", editable=False)
 
     class Meta:
         verbose_name = _("team member")

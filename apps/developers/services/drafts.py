@@ -1,6 +1,12 @@
-"""Drafts: what has been typed and not sent."""
+"""Drafts: what has been typed and not sent.
+
+A page's script saves what is typed, and what it sends may come after the form itself. So each form carries a key, and
+nothing is kept of one that is over: it was sent, or its draft was thrown away. Of a new application that is the form's
+own key, which its id is made of; of a next version it is on the member's row, which whoever saves locks first.
+"""
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 
 from django.db import transaction
@@ -8,44 +14,36 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User
 from apps.developers import rules
-from apps.developers.errors import RefusedError, StaleVersionError
-from apps.developers.models import Application, Draft, HistoryKind, Submission
+from apps.developers.errors import FormOverError, RefusedError
+from apps.developers.models import Application, Draft, Submission, TeamMember
+from apps.developers.models.review import SubmittedScope
+from apps.developers.services.applications import id_of_registration
 from apps.developers.services.locking import lock_application, lock_person
-from apps.developers.services.versions import mark_of
+from apps.developers.services.versions import live_scopes, mark_of
 from apps.organisations.text import is_storable
 
 #: Of the JSON that is kept, in characters: several times the longest application there can be.
 MAX_LENGTH = 100_000
 
-_SENT_KINDS = [HistoryKind.SUBMITTED, HistoryKind.SCOPES_REMOVED]
-#: What changes the mark of an application.
-_VERSION_KINDS = [
-    *_SENT_KINDS,
-    HistoryKind.APPROVED,
-    HistoryKind.SUSPENDED,
-    HistoryKind.REINSTATED,
-    HistoryKind.VERSION_CHANGED,
-]
-
 
 @transaction.atomic
 def save_draft(
-    *, user: User, application: Application | None, fields: Mapping[str, Sequence[str]], seen: str | None = None
+    *, user: User, application: Application | None, fields: Mapping[str, Sequence[str]], form_key: str | None = None
 ) -> Draft:
     """Keep what `user` has typed, instead of what was kept before.
 
-    `seen` is the mark (`versions.mark_of`) of what the page showed. What a page's script sends may come after the form
-    itself: once the user has sent a version, what they typed beside an older one is not kept.
-    Raises StaleVersionError, RefusedError if it is too much or no text.
+    `form_key` is what the form carries: `TeamMember.form_key`, of a new application a UUID.
+    Raises FormOverError when that form was sent or thrown away, RefusedError if it is too much or no text.
     """
     kept = {name: list(values) for name, values in fields.items() if any(values)}
     if not all(is_storable(text) for name, values in kept.items() for text in (name, *values)):
         raise RefusedError(_("There is a character in this that cannot be kept."))
     if len(json.dumps(kept)) > MAX_LENGTH:
         raise RefusedError(_("This is too much to keep as a draft. Shorten the description."))
+    # Registering locks the person, too: it is through, or has not begun.
     lock_person(user)
-    if application is not None and seen is not None:
-        _refuse_sent(application, user=user, seen=seen)
+    if form_key is not None:
+        _refuse_over(user, application, form_key)
     draft, _is_new = Draft.objects.update_or_create(user=user, application=application, defaults={"fields": kept})
     return draft
 
@@ -56,31 +54,52 @@ def keep_submission(*, user: User, submission: Submission) -> None:
     To be called with the user locked (`lock_person`): nobody keeps a draft of whoever has closed the account.
     """
     application = submission.application
-    fields = {
-        "description": [submission.description],
-        "scopes": submission.scope_names,
-        "optional": [entry["scope"] for entry in submission.scopes if entry["is_optional"]],
-        **{rules.reason_field(entry["scope"]): [entry["reason"]] for entry in submission.scopes},
-        "seen": [mark_of(application)],
-    }
+    fields = _fields_of(application, submission.description, submission.scopes)
     Draft.objects.get_or_create(user=user, application=application, defaults={"fields": fields})
 
 
-def delete_draft(*, user: User, application: Application | None) -> None:
-    """Forget what was kept, because it has been sent or is no longer wanted."""
+@transaction.atomic
+def start_from_live(*, user: User, application: Application) -> Draft:
+    """Let the user's draft be what is live, instead of what they have typed. Nothing else changes.
+
+    Raises RefusedError when nothing is live.
+    """
+    lock_person(user)
+    row = lock_application(application)
+    if not row.is_approved:
+        raise RefusedError(_("Nothing of this application is live."))
+    end_draft(user=user, application=row)
+    return Draft.objects.create(user=user, application=row, fields=_fields_of(row, row.description, live_scopes(row)))
+
+
+@transaction.atomic
+def end_draft(*, user: User | None, application: Application | None) -> None:
+    """Forget what was kept, because it was sent or is no longer wanted; what comes late of that form is not kept."""
+    if application is not None:
+        # Waits for a save that is under way, whose draft goes next.
+        TeamMember.objects.filter(user=user, application=application).update(form_key=uuid.uuid4().hex)
     Draft.objects.filter(user=user, application=application).delete()
 
 
-def _refuse_sent(application: Application, *, user: User, seen: str) -> None:
-    # A version that is being sent is through, or has not begun.
-    row = lock_application(application)
-    if seen == mark_of(row):
+def _refuse_over(user: User, application: Application | None, form_key: str) -> None:
+    if application is None:
+        application_id = id_of_registration(user=user, form_key=uuid.UUID(form_key))
+        # What has been deleted since may be registered anew.
+        if Application.objects.existing().filter(pk=application_id).exists():
+            raise FormOverError
         return
-    latest = row.history.filter(kind__in=_VERSION_KINDS).order_by("-pk").first()
-    if latest is not None and latest.actor_id == user.pk and latest.kind in _SENT_KINDS:
-        raise StaleVersionError(
-            _(
-                "Not kept as a draft: you have sent a version since you opened this page. If you want to go on with "
-                "this text, press “Save draft” once more."
-            )
-        )
+    member = TeamMember.objects.select_for_update(no_key=True).filter(user=user, application=application).first()
+    if member is None:
+        raise RefusedError(_("You are not on the team of this application any more."))
+    if member.form_key != form_key:
+        raise FormOverError
+
+
+def _fields_of(application: Application, description: str, scopes: Sequence[SubmittedScope]) -> dict[str, list[str]]:
+    return {
+        "description": [description],
+        "scopes": [entry["scope"] for entry in scopes],
+        "optional": [entry["scope"] for entry in scopes if entry["is_optional"]],
+        **{rules.reason_field(entry["scope"]): [entry["reason"]] for entry in scopes},
+        "seen": [mark_of(application)],
+    }

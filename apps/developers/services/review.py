@@ -18,7 +18,6 @@ from apps.developers.errors import AlreadyDecidedError, OwnApplicationError, Ref
 from apps.developers.history import note
 from apps.developers.models import (
     Application,
-    Draft,
     HistoryEntry,
     HistoryKind,
     Outcome,
@@ -92,7 +91,7 @@ def submit_version(
     else:
         apply_version(row, description=description, scopes=version)
         needs_review = True
-    Draft.objects.filter(user=actor, application=row).delete()
+    drafts.end_draft(user=actor, application=row)
     withdrawn = _withdraw_waiting(row)
     if not needs_review:
         if withdrawn:
