@@ -61,7 +61,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _emptied_by_truncate() -> Iterator[None]:
     """Let Django empty the audit trail after a test that committed: for everybody else it is append-only."""
-    tables = ("audit_auditevent", "audit_sealedevent", "audit_auditseal", "audit_auditperson")
+    tables = (
+        "audit_auditevent",
+        "audit_sealedevent",
+        "audit_auditseal",
+        "audit_auditperson",
+        "audit_anonymisedperson",
+    )
     with pytest.MonkeyPatch.context() as patch:
         flush = DatabaseOperations.sql_flush
 

@@ -62,6 +62,11 @@ def pruning_signature(seal_id: int, pruned_at: datetime) -> bytes:
     return _sign(canonical("pruned", seal_id, pruned_at))
 
 
+def anonymisation_signature(event_id: int, part: str, committed: bytes) -> bytes:
+    """Return the HMAC that says that the person of that part, to whom the event is committed, was made anonymous."""
+    return _sign(canonical("anonymised", event_id, part, committed))
+
+
 def _header(seal: AuditSeal) -> bytes:
     return canonical(
         seal.pk,

@@ -159,6 +159,27 @@ class SealedEvent(models.Model):
         return f"{self.seal_id}/{self.position}"
 
 
+class AnonymisedPerson(models.Model):
+    """That a part of an event was deleted because the account is closed: a person who is missing otherwise is missed.
+
+    It says of nobody who they were. Neither an id nor a time of its own would tell which of these were one person.
+    """
+
+    pk = models.CompositePrimaryKey("event_id", "part")
+    event_id = models.BigIntegerField()
+    part = models.CharField(max_length=5, choices=AuditPerson.Part.choices)
+    #: HMAC with a key from the deployment secret: whoever can only write to the database cannot make one.
+    signature = models.BinaryField()
+
+    class Meta:
+        verbose_name = _("anonymised person")
+        verbose_name_plural = _("anonymised people")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.event_id} {self.part}"
+
+
 class Anonymisation(models.Model):
     """Somebody whose account is closed, and whose part in the trail is deleted when the time has come."""
 

@@ -1,4 +1,4 @@
-"""Does the trail still say what it said? Every seal, every event in it, every person that is still there."""
+"""Does the trail still say what it said? Every seal, every event in it, every person and every missing one."""
 
 import hmac
 import json
@@ -13,13 +13,14 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from apps.audit.digests import (
     BEGINNING,
+    anonymisation_signature,
     commitment,
     event_digest,
     pruning_signature,
     seal_digest,
     seal_signature,
 )
-from apps.audit.models import AuditEvent, AuditPerson, AuditSeal, SealedEvent
+from apps.audit.models import AnonymisedPerson, AuditEvent, AuditPerson, AuditSeal, SealedEvent
 from apps.audit.sealing import cluster_id
 
 #: What is due is sealed within a minute, unless a transaction runs that is as old; that takes at most so long. An event
@@ -134,14 +135,36 @@ def _is_from_before(event: AuditEvent, seal: AuditSeal, cluster: str) -> bool:
 
 
 def _verify_people(events: dict[int, AuditEvent], seal: int | None) -> Iterator[Finding]:
+    missing = {
+        (event.pk, str(part)): bytes(committed)
+        for event in events.values()
+        for part in AuditPerson.Part
+        if (committed := _commitment_in(event, part)) is not None
+    }
     for person in AuditPerson.objects.filter(event__in=list(events)).order_by("event_id", "part"):
         event = events[person.event_id]
-        is_actor = person.part == AuditPerson.Part.ACTOR
-        committed = event.person_commitment if is_actor else event.about_commitment
+        missing.pop((event.pk, person.part), None)
+        committed = _commitment_in(event, person.part)
         address = str(person.address) if person.address else None
         now = commitment(bytes(person.salt), person.user_id, person.name, address, person.user_agent)
         if committed is None or bytes(committed) != now:
             yield Finding("its person was changed or put in afterwards", seal=seal, event=event.pk)
+    yield from _verify_missing(missing, seal)
+
+
+def _commitment_in(event: AuditEvent, part: str) -> bytes | None:
+    return event.person_commitment if part == AuditPerson.Part.ACTOR else event.about_commitment
+
+
+def _verify_missing(missing: dict[tuple[int, str], bytes], seal: int | None) -> Iterator[Finding]:
+    """Look for the note why somebody is not there any more; `missing` has the commitment by event and part."""
+    events = {event_id for event_id, _part in missing}
+    notes = AnonymisedPerson.objects.filter(event_id__in=events) if events else ()
+    signatures = {(note.event_id, note.part): bytes(note.signature) for note in notes}
+    for (event_id, part), committed in sorted(missing.items()):
+        signature = signatures.get((event_id, part), b"")
+        if not hmac.compare_digest(signature, anonymisation_signature(event_id, part, committed)):
+            yield Finding("its person was deleted, and not because an account was closed", seal=seal, event=event_id)
 
 
 def _verify_rest(report: Report) -> Iterator[Finding]:

@@ -30,6 +30,8 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("accounts", "0004_closed_accounts_stay_closed"): "triggers are made in an instant and look at no rows; old code"
     " is refused only what would bring a closed account back",
     ("audit", "0002_append_only"): _BEFORE_RELEASE,
+    ("audit", "0004_people_go_with_a_note"): "functions and triggers are made in an instant and look at no rows; of old"
+    " code only the hourly anonymising is refused, changes nothing, and is made up for by the new worker",
     ("connections", "0002_ended_with_its_application"): _BEFORE_RELEASE,
     ("developers", "0004_by_status_and_changed_by_administrators"): _BEFORE_RELEASE,
     ("developers", "0007_indexes_for_housekeeping"): _MADE_ONCE,

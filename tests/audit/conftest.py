@@ -1,4 +1,4 @@
-"""What tests of the audit trail have in common: someone who tampers with it."""
+"""What tests of the audit trail have in common: someone who tampers with it, and someone whose account is closed."""
 
 import json
 import logging
@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
-from apps.audit import trail
+from apps.audit import retention, trail
+from apps.audit.models import Anonymisation
 
-TABLES = ("audit_auditevent", "audit_sealedevent", "audit_auditseal", "audit_auditperson")
+TABLES = ("audit_auditevent", "audit_sealedevent", "audit_auditseal", "audit_auditperson", "audit_anonymisedperson")
 
 
 def tamper(statement: str, *parameters: Any) -> None:
@@ -22,6 +24,12 @@ def tamper(statement: str, *parameters: Any) -> None:
         cursor.execute("SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'audit_%'")
         for table, trigger in cursor.fetchall():
             cursor.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
+
+
+def forget(user: Any) -> int:
+    """Anonymise the user as it is done when their account has been closed for long enough; returns how many rows."""
+    Anonymisation.objects.create(user_id=user.pk, due_at=timezone.now())
+    return retention.anonymise_person(user.pk)
 
 
 @pytest.fixture

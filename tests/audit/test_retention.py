@@ -1,15 +1,17 @@
 """What the trail forgets, and that it can still be verified afterwards."""
 
+import uuid
 from datetime import timedelta
+from importlib import import_module
 
 import pytest
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from apps.audit import retention, sealing, tasks, trail
-from apps.audit.models import Anonymisation, AuditEvent, AuditPerson, AuditSeal, SealedEvent
+from apps.audit.models import Anonymisation, AnonymisedPerson, AuditEvent, AuditPerson, AuditSeal, SealedEvent
 from apps.audit.verification import verify
-from tests.audit.conftest import tamper
+from tests.audit.conftest import forget, tamper
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -107,7 +109,8 @@ def ordinary_owner(years):
     """The tables belong to a role that is no superuser, and it is who we are."""
     tables = ["audit_auditevent", "audit_sealedevent", "audit_auditseal", "audit_auditperson", "audit_anonymisation"]
     tables.append("housekeeping_housekeepingrun")  # where the run is noted
-    owned = [f"TABLE {table}" for table in tables] + ["FUNCTION audit_prune"]
+    tables.append("audit_anonymisedperson")
+    owned = [f"TABLE {table}" for table in tables] + ["FUNCTION audit_prune", "FUNCTION audit_anonymise"]
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user")
         superuser = cursor.fetchone()[0]
@@ -131,7 +134,12 @@ def test_ordinary_owner_seals_prunes_and_verifies(ordinary_owner):
     assert verify().findings == []
 
     # What the function lent itself is given back.
-    for statement in ("DELETE FROM audit_auditevent", "UPDATE audit_auditseal SET pruned_at = now()"):
+    for statement in (
+        "DELETE FROM audit_auditevent",
+        "DELETE FROM audit_auditperson",
+        "DELETE FROM audit_anonymisedperson",
+        "UPDATE audit_auditseal SET pruned_at = now()",
+    ):
         with pytest.raises(DatabaseError, match="permission denied"):
             ordinary_owner.execute(statement)
 
@@ -147,7 +155,7 @@ def test_anonymised_person_is_gone_and_the_chain_stays(member, make_user):
     sealing.seal_events(batches=1)
     trail.record("user:thing:done", actor=member)
 
-    retention.anonymise_person(member.pk)
+    forget(member)
 
     assert not AuditPerson.objects.filter(user_id=member.pk).exists()
     assert [person.name for person in AuditPerson.objects.order_by("pk")] == ["Grace Byron"] * 2
@@ -160,7 +168,7 @@ def test_address_of_who_may_have_been_the_user_goes_too(client, member, organisa
         client.post("/account/login/", {"login": email, "password": "x"}, REMOTE_ADDR="192.0.2.9")
     assert AuditPerson.objects.filter(address="192.0.2.9").count() == 2
 
-    retention.anonymise_person(member.pk)
+    forget(member)
 
     assert AuditPerson.objects.filter(address="192.0.2.9").count() == 1
     assert verify().findings == []
@@ -171,13 +179,14 @@ def test_anonymising_takes_batches(member, monkeypatch):
     for _ in range(5):
         trail.record("user:thing:done", actor=member, about=member)
 
-    assert retention.anonymise_person(member.pk) == 10
+    assert forget(member) == 10
     assert not AuditPerson.objects.exists()
 
 
 def test_closed_account_is_anonymised_after_the_waiting_time(member, make_user, settings):
     settings.AUDIT_ANONYMISE_AFTER_DAYS = 30
     other = make_user("grace@example.com")
+    type(member).objects.filter(pk=member.pk).update(is_active=False, closed_at=timezone.now())
     for user in (member, other):
         trail.record("user:account:closed", actor=user)
     retention.request_anonymisation(user_id=member.pk)
@@ -191,3 +200,46 @@ def test_closed_account_is_anonymised_after_the_waiting_time(member, make_user, 
     assert tasks.anonymise_closed_accounts(timestamp=0) == 1
     assert not Anonymisation.objects.exists()
     assert list(AuditPerson.objects.values_list("user_id", flat=True)) == [other.pk]
+
+
+def test_nobody_is_forgotten_whose_account_is_open(member, caplog):
+    """Whoever can write to the database can ask for it; they do not get our signature for it."""
+    trail.record("user:thing:done", actor=member)
+    Anonymisation.objects.create(user_id=member.pk, due_at=timezone.now())
+
+    assert tasks.anonymise_closed_accounts(timestamp=0) == 0
+
+    assert AuditPerson.objects.get().user_id == member.pk
+    assert f"User {member.pk}" in caplog.text
+
+
+def test_notes_of_anonymised_people_go_with_their_events(member, make_user):
+    old_seal(1100, actor=member)
+    assert forget(member) == 2
+    assert AnonymisedPerson.objects.count() == 2
+    assert verify().findings == []
+
+    tasks.prune_audit_events(timestamp=0)
+
+    assert not AnonymisedPerson.objects.exists()
+    assert verify().findings == []
+
+
+def test_people_who_went_before_there_were_notes_are_no_finding_and_later_ones_are(member, make_user):
+    """What the migration does, in batches."""
+    for _ in range(5):
+        trail.record("user:thing:done", actor=member, about=make_user(f"{uuid.uuid4()}@example.com"))
+    sealing.seal_events(batches=1)
+    tamper("DELETE FROM audit_auditperson WHERE part = 'actor'")
+    assert len(verify().findings) == 5
+
+    migration = import_module("apps.audit.migrations.0005_notes_of_people_anonymised_before")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migration, "BATCH_SIZE", 2)
+        for _ in range(2):  # also when it was broken off and comes again
+            migration.note_those_before(None, connection.schema_editor())
+    assert verify().findings == []
+    assert AnonymisedPerson.objects.count() == 5
+
+    tamper("DELETE FROM audit_auditperson")
+    assert len(verify().findings) == 5

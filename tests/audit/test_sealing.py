@@ -11,9 +11,10 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from apps.audit import sealing, tasks, trail
-from apps.audit.models import AuditEvent, AuditSeal, SealedEvent
+from apps.audit.digests import anonymisation_signature
+from apps.audit.models import AnonymisedPerson, AuditEvent, AuditPerson, AuditSeal, SealedEvent
 from apps.audit.verification import verify
-from tests.audit.conftest import tamper
+from tests.audit.conftest import forget, tamper
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -172,7 +173,9 @@ def test_edited_event_is_named(sealed, change):
     event = sealed[3]
     tamper(f"UPDATE audit_auditevent SET {change} WHERE id = %s", event.pk)
 
-    assert problems() == [(2, event.pk, "was changed")]
+    found = problems()
+    assert found[0] == (2, event.pk, "was changed")
+    assert {where for _seal, where, _problem in found} == {event.pk}
 
 
 def test_deleted_event_is_named(sealed):
@@ -317,6 +320,44 @@ def test_edited_person_is_named(sealed, member, change, is_sealed):
     tamper(f"UPDATE audit_auditperson SET {change} WHERE event_id = %s", event.pk)
 
     assert problems() == [(3 if is_sealed else None, event.pk, "its person was changed or put in afterwards")]
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+@pytest.mark.parametrize("note", [None, "forged", "of another event"])
+def test_deleted_person_is_named(sealed, make_user, note, is_sealed):
+    """Only the deployment's secret makes a note that says that they were anonymised, and only for that event."""
+    if not is_sealed:
+        trail.record("user:thing:done", actor=make_user("grace@example.com"))
+    event = AuditEvent.objects.latest("pk") if not is_sealed else sealed[2]
+    signatures = {"forged": b"forged", "of another event": anonymisation_signature(sealed[0].pk, "actor", b"")}
+    if note:
+        AnonymisedPerson.objects.create(event_id=event.pk, part="actor", signature=signatures[note])
+    tamper("DELETE FROM audit_auditperson WHERE event_id = %s", event.pk)
+
+    assert problems() == [
+        (2 if is_sealed else None, event.pk, "its person was deleted, and not because an account was closed")
+    ]
+
+
+def test_person_of_nobody_is_not_missed():
+    trail.record("server:thing:done")
+    assert not AuditPerson.objects.exists()
+    assert sealing.seal_events(batches=1) == 1
+
+    assert verify().findings == []
+
+
+@pytest.mark.parametrize("part", ["actor", "about"])
+def test_one_part_is_missed_where_the_other_was_anonymised(member, make_user, part):
+    other = make_user("grace@example.com")
+    people = {"actor": member, "about": other} if part == "actor" else {"actor": other, "about": member}
+    trail.record("user:thing:done", **people)
+    assert forget(member) == 1
+    assert verify().findings == []
+
+    tamper("DELETE FROM audit_auditperson")
+
+    assert len(verify().findings) == 1
 
 
 def test_person_put_in_is_named(sealed):

@@ -157,7 +157,11 @@ BY_TYPE = {
 BY_COLUMN: dict[tuple[str, str], str] = {
     ("accounts_user", "is_active"): "true",
     ("accounts_user", "closed_at"): "NULL",
+    ("audit_auditevent", "tag"): "'server:thing:done'",
+    ("audit_auditperson", "part"): "'actor'",
 }
+#: What no code changes: the database refuses it.
+APPEND_ONLY = {"audit_auditevent", "audit_auditperson", "audit_auditseal", "audit_sealedevent"}
 
 
 def fill(connection: psycopg.Connection[Any], table: str, rows: int) -> None:
@@ -271,7 +275,7 @@ def statements_of_old_code(model: type[Any], row: dict[str, Any]) -> list[sql.Co
     columns = [each.column for each in model._meta.concrete_fields if not each.generated]
     key = model._meta.pk.column
     # A row that is there already is not inserted: the statement is planned and checked all the same.
-    return [
+    statements = [
         sql.SQL("SELECT {} FROM {} WHERE {} = {}").format(
             sql.SQL(", ").join(map(sql.Identifier, columns)), table, sql.Identifier(key), sql.Literal(row[key])
         ),
@@ -295,6 +299,7 @@ def statements_of_old_code(model: type[Any], row: dict[str, Any]) -> list[sql.Co
 
 def test_newest_migrations_hold_nobody_up_and_old_code_goes_on(base: Base) -> None:
     """On a million rows, with readers and writers that know the schema of before, during the upgrade and after it.
+    return statements[:-1] if model._meta.db_table in APPEND_ONLY else statements
 
     That is what a rolling upgrade asks of a migration: the new code comes when the schema is there.
     """

@@ -29,15 +29,16 @@ _FORBIDDEN = {
     "audit_auditevent": ("UPDATE", "DELETE", "TRUNCATE"),
     "audit_sealedevent": ("UPDATE", "DELETE", "TRUNCATE"),
     "audit_auditseal": ("UPDATE", "DELETE", "TRUNCATE"),
-    "audit_auditperson": ("UPDATE", "TRUNCATE"),
+    "audit_auditperson": ("UPDATE", "DELETE", "TRUNCATE"),
+    "audit_anonymisedperson": ("UPDATE", "DELETE", "TRUNCATE"),
 }
 _GUARDS = """
 SELECT count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 WHERE c.relname = ANY(%s) AND t.tgname IN ('audit_no_update', 'audit_no_delete', 'audit_no_truncate')
   AND t.tgenabled = 'A' AND pg_table_is_visible(c.oid)
 """
-#: Update and truncate of four tables, delete of three: a person may be deleted, which anonymises the event.
-_GUARD_COUNT = 11
+#: Update, delete and truncate of each.
+_GUARD_COUNT = 15
 _ROLE = """
 SELECT r.rolname, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls, r.rolconnlimit,
        (SELECT pg_get_userbyid(relowner) = current_user FROM pg_class WHERE oid = 'audit_auditevent'::regclass),
