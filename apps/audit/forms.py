@@ -10,10 +10,6 @@ from django.utils.translation import gettext_lazy as _
 from apps.audit.selectors import Search
 
 
-def _instant() -> forms.DateTimeInput:
-    return forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
-
-
 class SearchForm(forms.Form):
     """What to look for in the trail. Nothing given: everything."""
 
@@ -34,11 +30,13 @@ class SearchForm(forms.Form):
     since = forms.DateTimeField(
         label=_("From"),
         required=False,
+        help_text=_("In UTC, as all times here"),
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
     until = forms.DateTimeField(
         label=_("Until"),
         required=False,
+        help_text=_("In UTC"),
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
 

@@ -105,10 +105,7 @@ class ShownEvent:
     @property
     def facts(self) -> list[tuple[str, str]]:
         """The event's details as names and values."""
-        return [
-            (name.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else str(value))
-            for name, value in sorted(self.event.details.items())
-        ]
+        return [words.fact(name, value) for name, value in sorted(self.event.details.items())]
 
 
 @dataclass(frozen=True)

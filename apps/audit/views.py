@@ -15,7 +15,6 @@ from apps.audit import trail
 from apps.audit.export import as_csv, as_json_lines
 from apps.audit.forms import SearchForm
 from apps.audit.selectors import Place, ShownEvent, find_page, walk
-from apps.audit.words import known_tags
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -35,7 +34,7 @@ class EventListView(AuditView):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         form = SearchForm(request.GET)
-        context: dict[str, Any] = {"form": form, "tags": known_tags(), "is_search": any(_filters(request).values())}
+        context: dict[str, Any] = {"form": form, "is_search": any(_filters(request).values())}
         if not form.is_valid():
             return render(request, "audit/events.html", context, status=400)
         page = find_page(
@@ -64,8 +63,7 @@ class ExportView(AuditView):
     def get(self, request: HttpRequest, extension: str) -> HttpResponseBase:
         form = SearchForm(request.GET)
         if not form.is_valid():
-            context = {"form": form, "tags": known_tags(), "is_search": True}
-            return render(request, "audit/events.html", context, status=400)
+            return render(request, "audit/events.html", {"form": form, "is_search": True}, status=400)
         content_type, write = self.formats[extension]
         if request.method == "GET":
             # Which fields were searched by, not what for: that may be an address.

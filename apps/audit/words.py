@@ -56,13 +56,57 @@ _SENTENCES: dict[str, Promise] = {
     "application:branding_changed": gettext_lazy("Changed name, logo or links"),
     "application:secret_created": gettext_lazy("Made a new client secret"),
     "application:secret_ended": gettext_lazy("Ended the previous client secret"),
+    "application:webhook_changed": gettext_lazy("Changed where an application is told by webhook"),
+    "application:webhook_key_created": gettext_lazy("Made a new key of an application's webhook"),
+    "application:webhook_key_ended": gettext_lazy("Ended the previous key of an application's webhook"),
     "application:member_invited": gettext_lazy("Invited somebody to the team"),
     "application:invitation_cancelled": gettext_lazy("Cancelled an invitation to the team"),
     "application:member_joined": gettext_lazy("Joined the team"),
+    "application:member_added": gettext_lazy("Put somebody on the team"),
     "application:member_left": gettext_lazy("Left the team, or was removed from it"),
     "application:role_changed": gettext_lazy("Changed somebody's role in the team"),
     "application:ownership_transferred": gettext_lazy("Made somebody else the owner"),
     "application:deleted": gettext_lazy("Deleted an application"),
+}
+#: Of one tag, by a fact and its value.
+_BY_FACT: dict[str, dict[tuple[str, bool], Promise]] = {
+    "application:webhook_changed": {
+        ("paused", True): gettext_lazy("Paused an application's webhook"),
+        ("paused", False): gettext_lazy("Let an application's webhook go on"),
+        ("has_url", True): gettext_lazy("Gave an application's webhook an address"),
+        ("has_url", False): gettext_lazy("Removed an application's webhook"),
+    },
+}
+#: What the facts of events are called.
+_FACTS: dict[str, Promise] = {
+    "added": gettext_lazy("added"),
+    "changed": gettext_lazy("changed"),
+    "events": gettext_lazy("events"),
+    "family": gettext_lazy("token family"),
+    "fields": gettext_lazy("fields"),
+    "format": gettext_lazy("format"),
+    "has_url": gettext_lazy("has an address"),
+    "is_known": gettext_lazy("the account exists"),
+    "key": gettext_lazy("key"),
+    "kids": gettext_lazy("ids of the keys"),
+    "kind": gettext_lazy("kind"),
+    "limit": gettext_lazy("limit"),
+    "made_at": gettext_lazy("made at"),
+    "model": gettext_lazy("kind of row"),
+    "number": gettext_lazy("version"),
+    "object": gettext_lazy("id of the row"),
+    "old_role": gettext_lazy("role before"),
+    "older_than": gettext_lazy("older than"),
+    "overlap_seconds": gettext_lazy("seconds that the one before works on"),
+    "paused": gettext_lazy("paused"),
+    "people": gettext_lazy("parts of events"),
+    "presented": gettext_lazy("what was presented"),
+    "removed": gettext_lazy("removed"),
+    "role": gettext_lazy("role"),
+    "scopes": gettext_lazy("scopes"),
+    "seals": gettext_lazy("seals"),
+    "searched_by": gettext_lazy("searched by"),
+    "secret_key": gettext_lazy("with the deployment's secret"),
 }
 _SUBJECTS: dict[str, Promise] = {
     "user": gettext_lazy("user"),
@@ -83,19 +127,23 @@ _ADMINISTRATION: dict[str, Promise] = {
 
 def sentence(tag: str, details: dict[str, Any]) -> str:
     """Return what happened. A tag without words of its own, an older version's perhaps, is spelt out."""
-    _subject, thing, action = tag.split(":")
+    _subject, _, what = tag.partition(":")
+    action = what.partition(":")[2]
     if "model" in details and action in _ADMINISTRATION:
         return str(_ADMINISTRATION[action]) % {"what": details["model"]}
-    words = _SENTENCES.get(f"{thing}:{action}")
-    return (
-        str(words)
-        if words
-        else _("%(thing)s %(action)s")
-        % {
-            "thing": thing.replace("_", " ").capitalize(),
-            "action": action.replace("_", " "),
-        }
-    )
+    for (name, value), words in _BY_FACT.get(what, {}).items():
+        if details.get(name) is value:
+            return str(words)
+    return str(_SENTENCES[what]) if what in _SENTENCES else spell_out(tag)
+
+
+def spell_out(tag: str) -> str:
+    """Return what a tag says by itself."""
+    _subject, thing, action = tag.split(":")
+    return _("%(thing)s %(action)s") % {
+        "thing": thing.replace("_", " ").capitalize(),
+        "action": action.replace("_", " "),
+    }
 
 
 def subject(tag: str) -> str:
@@ -104,6 +152,9 @@ def subject(tag: str) -> str:
     return str(_SUBJECTS.get(word, word))
 
 
-def known_tags() -> list[str]:
-    """Return the ends of tags that there are words for, as suggestions for a search."""
-    return sorted(_SENTENCES)
+def fact(name: str, value: Any) -> tuple[str, str]:
+    """Return a fact of an event as it is read: what it is called, and what it is."""
+    if isinstance(value, bool):
+        value = _("yes") if value else _("no")
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return str(_FACTS.get(name, name.replace("_", " "))), text

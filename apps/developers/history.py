@@ -8,7 +8,19 @@ from apps.developers.models import Application, HistoryEntry, HistoryKind, Submi
 
 #: What goes into the audit trail as well: facts of the application. Names, addresses and free text stay here.
 _AUDITED = frozenset(
-    {"number", "role", "old_role", "scopes", "added", "removed", "changed", "fields", "overlap_seconds"}
+    {
+        "number",
+        "role",
+        "old_role",
+        "scopes",
+        "added",
+        "removed",
+        "changed",
+        "fields",
+        "overlap_seconds",
+        "paused",
+        "key",
+    }
 )
 
 
@@ -18,12 +30,22 @@ def note(
     *,
     actor: User | None,
     is_by_reviewer: bool = False,
+    is_by_server: bool = False,
     text: str = "",
     submission: Submission | None = None,
     **details: Any,
 ) -> HistoryEntry:
-    """Add an entry, in the transaction of what it tells of. `details` never hold a secret."""
-    _record(application, kind, actor, is_by_reviewer, details)
+    """Add an entry, in the transaction of what it tells of. `details` never hold a secret.
+
+    Without an `actor` it was a command, or `is_by_server`: the background worker.
+    """
+    if is_by_reviewer:
+        subject = "reviewer"
+    elif is_by_server:
+        subject = "server"
+    else:
+        subject = "team" if actor else "operator"
+    _record(application, kind, actor, subject, details)
     return HistoryEntry.objects.create(
         application=application,
         kind=kind,
@@ -36,8 +58,10 @@ def note(
 
 
 def _record(
-    application: Application, kind: HistoryKind, actor: User | None, is_by_reviewer: bool, details: dict[str, Any]
+    application: Application, kind: HistoryKind, actor: User | None, subject: str, details: dict[str, Any]
 ) -> None:
-    subject = "reviewer" if is_by_reviewer else "team" if actor else "operator"
     facts = {name: value for name, value in details.items() if name in _AUDITED}
+    if kind == HistoryKind.WEBHOOK_CHANGED and "url" in details:
+        # Not the URL itself: its path may be what the receiver knows us by.
+        facts["has_url"] = bool(details["url"])
     trail.record(f"{subject}:application:{kind.value}", actor=actor, application=application, **facts)

@@ -42,6 +42,9 @@ RETRY_DELAYS = (5, 60, 300, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 36_000)
 JITTER = 0.1
 #: An endpoint at which nothing has succeeded for so long is paused.
 FAILING_LIFETIME = timedelta(days=3)
+#: How many of what is due one turn looks at, and cancels if it is not to be told any more. The rest of the backlog,
+#: which may be long, is not touched while the endpoint is locked.
+LOOK_SIZE = 500
 #: Notifications that one turn takes at most.
 TURN_SIZE = 50
 #: How many of them are under way at the same time; one, while the endpoint is failing.
@@ -81,18 +84,27 @@ def start_turn(*, endpoint_id: uuid.UUID, job_id: int | None, may_be_failing: bo
     if endpoint is None or _is_others_turn(endpoint, job_id, now):
         # The other looks again at the end of its turn, with the endpoint locked: it sees what we have been told of.
         return _nothing()
-    _cancel_obsolete(endpoint)
-    due = _deliverable(endpoint, now).filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")[:TURN_SIZE]
-    if not due:
+    # By the index alone: many may be due at the same moment, when the team has resumed.
+    due = _deliverable(endpoint, now).filter(next_attempt_at__lte=now).order_by("next_attempt_at")
+    looked_at = list(due.values_list("pk", flat=True)[:LOOK_SIZE])
+    if not looked_at:
         return _nothing(wake_at=_next_wake(endpoint, now))
     is_failing = endpoint.failing_since is not None
     if is_failing and not may_be_failing:
         return _nothing(wake_at=_plan_wake(endpoint, now + PUT_OFF, now))
+    chosen = Notification.objects.filter(pk__in=looked_at)
+    _cancel_obsolete(endpoint, chosen)
+    messages = [
+        Message(notification.pk, notification.body)
+        for notification in chosen.filter(state=State.QUEUED).order_by("next_attempt_at", "id")[:TURN_SIZE]
+    ]
+    if not messages:
+        return _nothing(wake_at=_next_wake(endpoint, now))
     endpoint.delivering_until, endpoint.delivering_by = now + LEASE, job_id
     endpoint.save(update_fields=["delivering_until", "delivering_by"])
     return Turn(
         destination=_destination(endpoint, now),
-        messages=[Message(notification.pk, notification.body) for notification in due],
+        messages=messages,
         parallel=1 if is_failing else PARALLEL,
         wake_at=None,
         is_failing=is_failing,
@@ -178,9 +190,8 @@ def _deliverable(endpoint: Endpoint, now: datetime) -> QuerySet[Notification]:
     return queued if may_send_all else queued.filter(notification_type=NotificationType.TEST)
 
 
-def _cancel_obsolete(endpoint: Endpoint) -> None:
-    """Cancel what the application must not learn any more: who has ended the connection has ended that, too."""
-    queued = Notification.objects.filter(endpoint=endpoint, state=State.QUEUED)
+def _cancel_obsolete(endpoint: Endpoint, queued: QuerySet[Notification]) -> None:
+    """Cancel what of these the application must not learn any more: who ended the connection has ended that, too."""
     of_connections = queued.filter(notification_type__in=[NotificationType.RECEIPT, NotificationType.TRANSACTION])
     if not endpoint.url or endpoint.application.status == Status.DELETED:
         obsolete = queued
@@ -236,14 +247,14 @@ def _plan_next(notification: Notification, result: Result) -> None:
 
 def _note_health(endpoint: Endpoint, notification: Notification, result: Result) -> None:
     """Keep since when the endpoint has been failing; pause it after `FAILING_LIFETIME`, or when it says it is gone."""
+    if notification.is_test:  # somebody is looking, and sees it
+        return
+    if result.started_at < endpoint.changed_at:  # that was another server
+        return
     if not result.failure:
         if endpoint.failing_since is not None:
             endpoint.failing_since = None
             endpoint.save(update_fields=["failing_since"])
-        return
-    if notification.is_test:  # somebody is looking, and sees it
-        return
-    if result.started_at < endpoint.changed_at:  # that was another server
         return
     if endpoint.failing_since is None:
         endpoint.failing_since = result.started_at
@@ -263,7 +274,7 @@ def _pause(endpoint: Endpoint, reason: PauseReason) -> None:
     """Deliver nothing there until somebody of the team resumes, and tell them."""
     endpoint.paused_at, endpoint.pause_reason = timezone.now(), reason
     endpoint.save(update_fields=["paused_at", "pause_reason"])
-    note(endpoint.application, HistoryKind.WEBHOOK_CHANGED, actor=None, paused=True)
+    note(endpoint.application, HistoryKind.WEBHOOK_CHANGED, actor=None, is_by_server=True, paused=True)
     application = endpoint.application
     team = application.team.filter(user__is_active=True, role__in=[Role.OWNER, Role.DEVELOPER])
     queue_mail(

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -19,12 +20,16 @@ from apps.accounts.services import reinstate_user, suspend_user
 from apps.audit import trail
 from apps.audit.context import MAX_USER_AGENT
 from apps.audit.models import AuditEvent, AuditPerson
-from apps.audit.words import sentence
+from apps.audit.words import fact, sentence, spell_out
 from apps.connections.models import Connection, EndReason
 from apps.developers.history import note
 from apps.developers.models import HistoryKind
 from apps.developers.services.secrets import create_secret
 from apps.tokens import services
+from apps.webhooks import services as webhooks
+from apps.webhooks.delivery import Result
+from apps.webhooks.models import Endpoint, Failure, KeyKind, Notification, NotificationType
+from apps.webhooks.outbox import record_attempt
 from tests.conftest import Browser
 
 
@@ -283,16 +288,68 @@ def test_every_kind_of_history_is_an_event_in_words(application, member, kind):
     event = AuditEvent.objects.get(tag=f"team:application:{kind.value}")
     assert event.details == {"role": "viewer", "number": 2}
     assert event.application_id == application.row.pk
-    assert sentence(event.tag, event.details) != sentence("team:application:unheard_of", {})
+    assert sentence(event.tag, event.details) != spell_out(event.tag)
     assert ":" not in sentence(event.tag, event.details)
     assert "_" not in sentence(event.tag, event.details)
 
 
-def test_history_tells_reviewers_and_commands_apart(application, member):
+def test_tag_without_words_is_spelt_out():
+    assert sentence("team:application:unheard_of", {}) == spell_out("team:application:unheard_of")
+    assert spell_out("team:application:unheard_of") == "Application unheard of"
+
+    note(application.row, HistoryKind.WEBHOOK_CHANGED, actor=None, is_by_server=True, paused=True)
+
+    assert tags() == [
+        "reviewer:application:approved",
+        "operator:application:approved",
+        "server:application:webhook_changed",
+    ]
+
+
+def test_changes_of_a_webhook_can_be_told_apart(application, member):
+    """By facts that are no secret: the URL stays in the application's own history."""
+    row, url = application.row, "https://partner.example/hooks/s3cret-path"
+    webhooks.set_endpoint(application=row, actor=member, url=url)
+    webhooks.pause(application=row, actor=member)
+    webhooks.resume(application=row, actor=member)
+    webhooks.rotate_key(application=row, actor=member, kind=KeyKind.SIGNING_SECRET, overlap=timedelta(hours=1))
+    webhooks.end_previous_key(application=row, actor=member, kind=KeyKind.SIGNING_SECRET)
+    webhooks.remove_endpoint(application=row, actor=member)
+
+    events = AuditEvent.objects.filter(tag__startswith="team:application:webhook").order_by("pk")
+    assert [(sentence(event.tag, event.details), event.details) for event in events] == [
+        ("Gave an application's webhook an address", {"has_url": True}),
+        ("Paused an application's webhook", {"paused": True}),
+        ("Let an application's webhook go on", {"paused": False}),
+        ("Made a new key of an application's webhook", {"key": "signing_secret", "overlap_seconds": 3600}),
+        ("Ended the previous key of an application's webhook", {"key": "signing_secret"}),
+        ("Removed an application's webhook", {"has_url": False}),
+    ]
+    assert "s3cret-path" not in everything_stored()
+
+
+def test_webhook_that_the_worker_pauses_is_not_put_down_to_an_operator(application, member):
+    webhooks.set_endpoint(application=application.row, actor=member, url="https://partner.example/hooks")
+    endpoint = Endpoint.objects.get()
+    notification = Notification.objects.create(
+        application=application.row, endpoint=endpoint, notification_type=NotificationType.REVOKE, body="{}"
+    )
+    gone = Result(timezone.now(), 12, status=410, failure=Failure.STATUS, response_start="")
+    record_attempt(notification_id=notification.pk, endpoint_id=endpoint.pk, result=gone)
+
+    event = last("server:application:webhook_changed")
+    assert (event.details, actor_of(event)) == ({"paused": True}, None)
+    assert not AuditEvent.objects.filter(tag__startswith="operator:").exists()
+
+
+def test_history_tells_reviewers_commands_and_the_worker_apart(application, member):
     note(application.row, HistoryKind.APPROVED, actor=member, is_by_reviewer=True)
     note(application.row, HistoryKind.APPROVED, actor=None)
 
-    assert tags() == ["reviewer:application:approved", "operator:application:approved"]
+def test_facts_are_said_in_words():
+    assert fact("is_known", True) == ("the account exists", "yes")
+    assert fact("searched_by", ["user", "tag"]) == ("searched by", "user, tag")
+    assert fact("of_an_older_version", 3) == ("of an older version", "3")
 
 
 def test_rotation_of_signing_keys_is_an_event():

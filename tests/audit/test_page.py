@@ -162,6 +162,28 @@ def test_number_of_queries_does_not_grow(auditor, application, member, django_as
     assert few <= 12
 
 
+def test_times_to_search_by_are_said_to_be_utc(auditor):
+    """As the times of the events are."""
+    form = auditor.get("/audit/").context["form"]
+
+    assert all("UTC" in str(form.fields[name].help_text) for name in ("since", "until"))
+
+
+@pytest.mark.parametrize("page", ["/audit/events.csv", "/audit/events.jsonl"])
+def test_export_asks_as_often_for_many_events_as_for_one(auditor, application, member, page):
+    def ask():
+        with CaptureQueriesContext(connection) as captured:
+            text = auditor.get(page, {"tag": "user:thing"}).getvalue().decode()
+        return len(captured), text.count("user:thing:done")
+
+    trail.record("user:thing:done", actor=member, about=member.pk, application=application.row)
+    few, _ = ask()
+    for _ in range(40):
+        trail.record("user:thing:done", actor=member, about=member.pk, application=application.row)
+
+    assert ask() == (few, 41)
+
+
 def test_what_a_browser_sends_as_its_name_is_text(auditor, member, client):
     client.post(
         "/account/login/", {"login": member.email, "password": "x"}, headers={"User-Agent": "<script>x</script>"}
