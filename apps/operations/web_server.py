@@ -47,10 +47,10 @@ def serve() -> NoReturn:
             raise CannotServeError(message) from error
     processes, memory = environment("WEB_PROCESSES"), memory_limit()
     if not is_enough(processes=processes, memory=memory):
-        print(
-            f"WEB_PROCESSES={processes} need {memory_needed(processes) // MEBIBYTE} MiB when many people log in at once,"
-            f" and may take {memory // MEBIBYTE} MiB here.",
-            file=sys.stderr,
+        needed = memory_needed(processes) // MEBIBYTE
+        sys.stderr.write(
+            f"WEB_PROCESSES={processes} need {needed} MiB when many people log in at once,"
+            f" and may take {memory // MEBIBYTE} MiB here.\n"
         )
     command = web_command(ip, port, processes=processes, threads=environment("WEB_THREADS"))
     # Two of glibc's arenas are enough for so few threads, and each costs memory.

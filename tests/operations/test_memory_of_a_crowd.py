@@ -31,7 +31,7 @@ room_for_hashes._MEMBERSHIPS = Path({memberships!r})
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    """A web server with the default number of processes, which is told of eight processors and our containers' limit."""
+    """A web server with the default number of processes, which sees eight processors and our containers' limit."""
     (tmp_path / "memory.max").write_text(str(LIMIT << 20))
     (tmp_path / "memberships").write_text("0::/\n")
     machine = _MACHINE.format(groups=str(tmp_path), memberships=str(tmp_path / "memberships"))
