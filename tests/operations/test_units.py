@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 import yaml
 from django.conf import settings
@@ -63,6 +64,40 @@ def test_manage_has_the_settings_and_the_account_of_the_units() -> None:
         ]
         assert f"--reuid={account} " in text
         assert f". {settings_file}\n" in text
+
+
+def test_manage_takes_files_from_where_one_stands_and_a_key_from_standard_input(tmp_path: Path) -> None:
+    """`backup_key backup-key.txt` was written into the folder of the code, which belongs to root."""
+    code, etc, here = tmp_path / "code", tmp_path / "etc", tmp_path / "here"
+    for folder in (code / "venv/bin", etc, here):
+        folder.mkdir(parents=True)
+    (code / "manage.py").symlink_to(Path(settings.BASE_DIR) / "manage.py")
+    # Not a link: Python would not find its libraries.
+    (code / "venv/bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (code / "venv/bin/python").chmod(0o755)
+    (etc / "countersign.env").write_text("ALLOWED_HOSTS=sign.example.com\nDEFAULT_FROM_EMAIL='Acme <a@example.com>'\n")
+    subprocess.run([sys.executable, str(DEPLOY / "make_secrets.py"), str(etc / "secrets")], check=True)
+    text = (DEPLOY / "manage").read_text().replace("/etc/countersign", str(etc)).replace("/opt/countersign", str(code))
+    # The account is not there on this machine.
+    text, number = re.subn(r"setpriv --reuid=countersign --regid=countersign --clear-groups ", "", text)
+    assert number == 1
+    (tmp_path / "manage").write_text(text)
+    clean = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in VARIABLES}
+
+    def manage(*arguments: str, typed: str = "") -> "subprocess.CompletedProcess[str]":
+        command = ["sh", str(tmp_path / "manage"), *arguments]
+        return subprocess.run(command, cwd=here, env=clean, input=typed, capture_output=True, text=True)
+
+    made = manage("backup_key", "backup-key.txt")
+    assert made.returncode == 0, made.stderr
+    key = (here / "backup-key.txt").read_text()
+    assert made.stdout.strip() in key
+    (here / "x.age").write_bytes(pyrage.encrypt(b"no archive", [pyrage.x25519.Recipient.from_str(made.stdout.strip())]))
+    # It was opened, and is none.
+    refused = manage("restore", "x.age", "--check", "--identity-file", "-", typed=key)
+    assert refused.returncode == 1
+    assert "Nothing was changed. " in refused.stderr
+    assert "key" not in refused.stderr.partition("Nothing was changed. ")[2]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd on this machine")
