@@ -20,8 +20,8 @@ from embedded_postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
 from errors import StartError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-#: What the partners' programs of the integrate page call.
-PROGRAMS = ("curl", "openssl")
+#: What tests run beside Python, and Debian's package of each: what partners' programs call, and what reads deploy/.
+PROGRAMS = {"curl": "curl", "openssl": "openssl", "promtool": "prometheus", "pgbouncer": "pgbouncer"}
 #: The whole suite is run by so many processes, each with a PostgreSQL of its own; what is asked for by name by one.
 #: One more than there are cores: a fifth of the time tests wait for servers that they start or stop.
 PROCESSES = (os.cpu_count() or 1) + 1
@@ -98,12 +98,15 @@ def browser() -> str:
 
 def ensure_programs() -> None:
     """Make sure of what tests run beside Python. As root on Debian it is installed when it is missing."""
+    # Where Debian has servers; not in everybody's path.
+    os.environ["PATH"] += os.pathsep + "/usr/sbin"
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing and may_install():
-        install(*missing)
+        install(*(PROGRAMS[name] for name in missing))
         missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:
-        raise StartError(f"the tests need {' and '.join(missing)}: install it (Debian: apt-get install curl openssl)")
+        packages = " ".join(PROGRAMS[name] for name in missing)
+        raise StartError(f"the tests need {' and '.join(missing)}: install it (Debian: apt-get install {packages})")
 
 
 def may_install() -> bool:

@@ -30,11 +30,11 @@ _KEYS = """
 SELECT algorithm, EXTRACT(epoch FROM now() - created_at)::float FROM tokens_signingkey WHERE retired_at IS NULL
 """
 _CHORES = """
-SELECT wanted.task, EXTRACT(epoch FROM run.ended_at)::float FROM unnest(%s::text[]) AS wanted(task)
-CROSS JOIN LATERAL (
+SELECT wanted.task, COALESCE(EXTRACT(epoch FROM run.ended_at)::float, 0) FROM unnest(%s::text[]) AS wanted(task)
+LEFT JOIN LATERAL (
     SELECT ended_at FROM housekeeping_housekeepingrun r
     WHERE r.task = wanted.task AND r.ended_at IS NOT NULL AND r.error = '' ORDER BY r.started_at DESC LIMIT 1
-) run
+) run ON true
 """
 _CONNECTIONS = """
 SELECT CASE state WHEN 'active' THEN 'active' WHEN 'idle' THEN 'idle' ELSE 'other' END, count(*)
@@ -87,16 +87,21 @@ def _read_gauges() -> Iterator[Metric]:
         "How long the oldest job that could run has been waiting.",
         labels=["queue"],
     )
+    unfinished = GaugeMetricFamily(
+        "countersign_queue_oldest_unfinished_job_age_seconds",
+        "How long the oldest job that has not ended is there, also one that is tried again later.",
+        labels=["queue"],
+    )
     [(now,)] = _read("SELECT now()")
     found = {queue.name: queue for queue in find_queues()}
     # An empty queue is told too: "nothing waits" is not "no data".
     for name in sorted(found.keys() | {task.queue for task in app.tasks.values()}):
-        queue = found.get(name) or Queue(name, ready=0, later=0, doing=0, failed=0, oldest_at=None)
+        queue = found.get(name) or Queue(name, ready=0, later=0, doing=0, failed=0, oldest_at=None, first_at=None)
         for state in _QUEUE_STATES:
             depth.add_metric([queue.name, state], getattr(queue, state))
-        waits = (now - queue.oldest_at).total_seconds() if queue.oldest_at is not None else 0.0
-        age.add_metric([queue.name], max(0.0, waits))
-    yield from (depth, age)
+        for family, since in ((age, queue.oldest_at), (unfinished, queue.first_at)):
+            family.add_metric([queue.name], max(0.0, (now - since).total_seconds()) if since is not None else 0.0)
+    yield from (depth, age, unfinished)
 
     [(workers, heartbeat_age)] = _read(_WORKERS)
     yield _gauge("countersign_workers", "Workers that gave a sign of life in the last minute.", value=workers)
@@ -109,7 +114,7 @@ def _read_gauges() -> Iterator[Metric]:
     yield _by_label("countersign_signing_key_age_seconds", "Age of each signing key.", "algorithm", _read(_KEYS))
     yield _by_label(
         "countersign_housekeeping_last_success_timestamp_seconds",
-        "When each chore of housekeeping last ended well.",
+        "When each chore of housekeeping last ended well; 0: never.",
         "task",
         _read(_CHORES, list(CHORES)),
     )

@@ -37,7 +37,7 @@ def send_mail(context: JobContext, *, template: str, sealed: str) -> None:
         is_last = context.job.attempts >= (_RETRY.max_attempts or 0)
         what = f"Mail {template} (job {context.job.id}, attempt {context.job.attempts + 1}): {_describe(error)}"
         is_tried_again = not is_last and not _is_final(error)
-        metrics.mails.labels("tried_again" if is_tried_again else "given_up").inc()
+        metrics.mails.labels(_outcome(error) if is_tried_again else "given_up").inc()
         if is_tried_again:
             logger.warning("%s; it is tried again", what)
             raise
@@ -66,6 +66,11 @@ def _is_final(error: Exception) -> bool:
         return all(code >= 500 for code, _answer in error.recipients.values())
     # ValueError is Django's and Python's word for a header or an address that is none.
     return isinstance(error, (ValueError, InvalidToken))
+
+
+def _outcome(error: Exception) -> str:
+    """Say who is to blame, of what is tried again: a full mailbox does not mean that no mail leaves."""
+    return "put_off" if isinstance(error, smtplib.SMTPRecipientsRefused) else "tried_again"
 
 
 def _describe(error: Exception) -> str:

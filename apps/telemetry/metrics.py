@@ -54,7 +54,12 @@ logins = Counter("countersign_logins", "Log-ins tried.", ["outcome"], registry=R
 limit_refusals = Counter(
     "countersign_limit_refusals", "Requests refused because a limit was reached.", ["limit"], registry=REGISTRY
 )
-mails = Counter("countersign_mails", "Mails that the worker tried to send.", ["outcome"], registry=REGISTRY)
+mails = Counter(
+    "countersign_mails",
+    "Mails that the worker tried to send (put_off: the recipient's mailbox does not take it now).",
+    ["outcome"],
+    registry=REGISTRY,
+)
 webhook_deliveries = Counter(
     "countersign_webhook_deliveries", "Tries of delivering a webhook.", ["outcome"], registry=REGISTRY
 )
@@ -78,7 +83,7 @@ pool_failures = Counter(
 # From the start at 0: a first failure would not be seen as an increase.
 for _outcome in ("ok", "refused", "second_factor_refused"):
     logins.labels(_outcome)
-for _outcome in ("sent", "tried_again", "given_up"):
+for _outcome in ("sent", "tried_again", "put_off", "given_up"):
     mails.labels(_outcome)
 
 

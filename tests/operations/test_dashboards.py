@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,10 +40,11 @@ def labels_of(django_db_setup, django_db_blocker):
     return found
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_what_is_asked_for_is_told(expression, labels_of):
     names = re.findall(r"\bcountersign_\w+", expression)
-    assert names or expression.startswith("up{")
+    assert names or expression.startswith('up{job=~"countersign-.*"}')
     for name in names:
         assert name in labels_of, name
     known = set().union(*(labels_of[name] for name in names)) | ITS_OWN
@@ -95,3 +98,33 @@ def test_scrapes_send_the_token_to_the_addresses_that_we_answer():
     for scrape in SCRAPES["scrape_configs"]:
         assert scrape["metrics_path"] == "/metrics"
         assert scrape["authorization"]["credentials_file"]
+
+
+def test_scrapes_go_to_every_container_of_the_services_in_compose():
+    services = yaml.safe_load(Path(settings.BASE_DIR, "docker-compose.yml").read_text())["services"]
+    image = Path(settings.BASE_DIR, "Dockerfile").read_text()
+    ports = {
+        "web": re.search(r"^EXPOSE (\d+)$", image, re.M)[1],
+        "worker": services["worker"]["environment"]["METRICS_PORT"],
+    }
+    for scrape in SCRAPES["scrape_configs"]:
+        [found] = scrape["dns_sd_configs"]
+        [service] = found["names"]
+        assert (scrape["job_name"], found["type"]) == (f"countersign-{service}", "A")
+        assert str(found["port"]) == ports[service]
+
+
+def test_configuration_is_one_that_prometheus_takes(tmp_path):
+    """Its own program reads both files."""
+    for name in ("prometheus.yml", "alerts.yml"):
+        shutil.copy(DEPLOY / "prometheus" / name, tmp_path / name)
+    text = (tmp_path / "prometheus.yml").read_text()
+    token = tmp_path / "metrics_token"
+    token.write_text("x")
+    (tmp_path / "prometheus.yml").write_text(text.replace("/run/secrets/metrics_token", str(token)))
+    program = shutil.which("promtool")
+    assert program, "install promtool (Debian: apt-get install prometheus)"
+
+    done = subprocess.run([program, "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout + done.stderr
