@@ -177,14 +177,20 @@ def _make_row(sender: Application, item: Item, connection: Connection | None) ->
 def _store(sender: Application, items: list[Item], rows: list[Notification]) -> _Stored:
     """Store the rows whose key is new. Whoever asks with the same keys at the same moment waits, and gets ours."""
     # In one order for everybody, so that two who wait do not wait for each other.
-    rows = sorted(rows, key=lambda row: row.sender_key or "")
-    Notification.objects.bulk_create(rows, ignore_conflicts=True)
+    waiting = sorted(rows, key=lambda row: row.sender_key or "")
     keys = [item.key for item in items if item.key is not None]
-    found = Notification.objects.filter(sender=sender, sender_key__in=keys)
-    kept = {
-        str(key): (pk, bytes(digest or b""))
-        for key, pk, digest in found.values_list("sender_key", "pk", "sender_digest")
-    }
+    kept: dict[str, tuple[uuid.UUID, bytes]] = {}
+    while True:
+        Notification.objects.bulk_create(waiting, ignore_conflicts=True)
+        found = Notification.objects.filter(sender=sender, sender_key__in=keys)
+        kept |= {
+            str(key): (pk, bytes(digest or b""))
+            for key, pk, digest in found.values_list("sender_key", "pk", "sender_digest")
+        }
+        # A row that was in the way of ours may be past its time, and deleted before we have looked at it.
+        waiting = [row for row in waiting if row.sender_key is not None and row.sender_key not in kept]
+        if not waiting:
+            break
     new = [row for row in rows if row.sender_key is None or kept[row.sender_key][0] == row.pk]
     return _Stored(new=new, kept=kept)
 

@@ -3,6 +3,8 @@
 import base64
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.db import connection as database
@@ -14,7 +16,11 @@ from standardwebhooks.webhooks import Webhook
 from apps.connections.models import Connection
 from apps.developers.models import Status
 from apps.webhooks.models import KeyKind, Notification
+from apps.webhooks.old_notifications import OldNotifications
+from apps.webhooks.sending import queue_notifications
 from apps.webhooks.services import remove_endpoint
+
+pytestmark = pytest.mark.spec("CONTRACT", "10")
 
 ADDRESS = "/api/notifications"
 
@@ -326,6 +332,39 @@ def test_two_batches_with_the_same_keys_at_once_are_told_once(application, membe
     assert len(answers) == 6
     assert set(answers) <= {200, 202}
     assert Notification.objects.count() == 40
+
+
+@pytest.mark.django_db(transaction=True)
+def test_key_whose_old_notification_is_deleted_at_that_moment_is_told_anew(application, member, listen, service):
+    """Housekeeping deletes the row after it was in the way of ours, and before we have looked at it."""
+    listen(application)
+    link = Connection.objects.create(application=application.row, user=member)
+    queue_notifications(sender=service.row, items=[receipt(link, id="old"), receipt(link, id="kept")])
+    old = Notification.objects.filter(sender_key="old")
+    old.update(created_at=timezone.now() - timedelta(days=31))
+    [first] = old.values_list("pk", flat=True)
+    deleted = []
+
+    def sweep():
+        try:
+            return OldNotifications(old).delete_batch().rows
+        finally:
+            database.close()
+
+    def housekeeping_is_faster(execute, sql, params, many, context):
+        if sql.startswith("SELECT") and "webhooks_notification" in sql and not deleted:
+            with ThreadPoolExecutor() as pool:
+                deleted.append(pool.submit(sweep).result(timeout=10))
+        return execute(sql, params, many, context)
+
+    items = [receipt(link, id=key) for key in ("old", "kept", "new", "old")] + [receipt(link)]
+    with database.execute_wrapper(housekeeping_is_faster):
+        results = queue_notifications(sender=service.row, items=items)
+
+    assert deleted == [1]
+    assert [result["status"] for result in results] == ["queued", "duplicate", "queued", "duplicate", "queued"]
+    assert results[0]["webhook_id"] == results[3]["webhook_id"] == str(old.get().pk) != str(first)
+    assert Notification.objects.count() == 4
 
 
 # --- bad input ------------------------------------------------------------------------------------
