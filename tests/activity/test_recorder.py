@@ -396,19 +396,25 @@ def test_the_thread_stores_while_the_process_goes_on_and_keeps_no_connection(run
         recorder.record(application, Kind.AUTHORISATION)
         sys.stdin.readline()
         from django.db import connection
-        stats = connection.pool.get_stats()
-        print(stats["pool_size"] - stats["pool_available"], flush=True)
+
+        def in_use():
+            stats = connection.pool.get_stats()
+            return stats["pool_size"] - stats["pool_available"]
+
+        deadline = time.monotonic() + 30
+        while in_use() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        print(in_use(), flush=True)
         """,
         seconds=0.05,
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not counted() and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.3)
 
     assert counted() == {("authorisation", ""): 1}
     assert process.poll() is None
-    in_use, errors = process.communicate("go on\n", timeout=30)
+    in_use, errors = process.communicate("go on\n", timeout=60)
     assert in_use == "0\n", errors
 
 

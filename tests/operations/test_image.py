@@ -27,7 +27,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from tests.operations.test_start import free_port
+from tests.ports import free_port
 
 ACCOUNT = 10001
 METADATA = "/.well-known/oauth-authorization-server"
@@ -157,13 +157,13 @@ class Container:
 
     def get(self, path: str) -> tuple[int, bytes]:
         port = int(self.environment["PORT"])
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
             connection.request("GET", path, headers={"Host": "localhost", "X-Forwarded-Proto": "https"})
             with connection.getresponse() as answer:
                 return answer.status, answer.read()
 
     def wait_until_answering(self, process: "subprocess.Popen[bytes]") -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             assert process.poll() is None
             with contextlib.suppress(OSError):
@@ -212,7 +212,7 @@ def web(container: Container, image: Any) -> Iterator["subprocess.Popen[bytes]"]
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=90)
 
 
 def test_image_is_smaller_than_250_megabytes(image_build: ModuleType, image: Any) -> None:
@@ -322,7 +322,7 @@ def test_web_and_worker_together_need_less_than_350_megabytes(
 ) -> None:
     worker = container.start("python", "manage.py", "work")
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while container.run("python", "-m", "apps.operations.probe", "worker") != 0:
             assert worker.poll() is None
             assert time.monotonic() < deadline
@@ -335,4 +335,4 @@ def test_web_and_worker_together_need_less_than_350_megabytes(
         assert sum(process.memory_full_info().pss for process in family) < 350_000_000
     finally:
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=30) == 0
+        assert worker.wait(timeout=90) == 0

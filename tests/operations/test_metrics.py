@@ -204,7 +204,7 @@ def test_worker_tells_its_figures_at_a_port_of_its_own():
     def read(path, authorization):
         request = urllib.request.Request(address + path, headers={"Authorization": authorization})
         try:
-            with urllib.request.urlopen(request, timeout=5) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -24,7 +24,7 @@ from django.core.signing import TimestampSigner
 
 from apps.operations.mirror import HEADER
 from apps.sealing import derive_secret_of
-from tests.operations.test_start import free_port
+from tests.ports import free_port
 
 PASSWORD = "correct horse battery staple"
 METADATA = "/.well-known/oauth-authorization-server"
@@ -73,7 +73,7 @@ class Site:
         commands = [([sys.executable, "manage.py", "serve"], self.environment), (caddy, self.proxy_environment)]
         self.processes = [subprocess.Popen(command, env=env, cwd=settings.BASE_DIR) for command, env in commands]
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while not self._is_up():
                 assert all(process.poll() is None for process in self.processes)
                 assert time.monotonic() < deadline
@@ -83,14 +83,14 @@ class Site:
             for process in self.processes:
                 process.terminate()
             for process in self.processes:
-                process.wait(timeout=30)
+                process.wait(timeout=90)
 
     @contextlib.contextmanager
     def without_web_server(self) -> Iterator[None]:
         """Stop it; afterwards there is a new one."""
         web, _ = self.processes
         web.terminate()
-        web.wait(timeout=40)
+        web.wait(timeout=90)
         yield
         self.processes[0] = subprocess.Popen(
             [sys.executable, "manage.py", "serve"], env=self.environment, cwd=settings.BASE_DIR
@@ -106,7 +106,7 @@ class Site:
     def browser(self) -> httpx.Client:
         """A client that trusts the proxy's authority and no other."""
         trusted = ssl.create_default_context(cafile=self.folder / "caddy/pki/authorities/local/root.crt")
-        return httpx.Client(base_url=f"https://localhost:{self.https_port}", verify=trusted, timeout=30)
+        return httpx.Client(base_url=f"https://localhost:{self.https_port}", verify=trusted, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_only_the_networks_of_a_named_cdn_are_believed_whom_they_call_for() -> N
 def test_request_waits_while_the_web_server_is_replaced(site: Site) -> None:
     with ThreadPoolExecutor(1) as pool, site.browser() as browser:
         with site.without_web_server():
-            answer = pool.submit(browser.post, "/oauth/token", data={"grant_type": "password"}, timeout=40)
+            answer = pool.submit(browser.post, "/oauth/token", data={"grant_type": "password"}, timeout=90)
             # Longer than a new one takes to start.
             time.sleep(5)
             assert not answer.done()
@@ -213,9 +213,9 @@ def test_clients_that_send_half_a_body_hold_up_nobody(site: Site) -> None:
     head += b"Content-Type: application/x-www-form-urlencoded\r\n\r\ngrant_type="
     with contextlib.ExitStack() as stack, site.browser() as browser:
         for _ in range(60):
-            plain = stack.enter_context(socket.create_connection(("localhost", site.https_port), timeout=10))
+            plain = stack.enter_context(socket.create_connection(("localhost", site.https_port), timeout=60))
             stack.enter_context(trusted.wrap_socket(plain, server_hostname="localhost")).sendall(head)
-        statuses = [browser.get(METADATA, timeout=10).status_code for _ in range(5)]
+        statuses = [browser.get(METADATA).status_code for _ in range(5)]
     assert statuses == [200] * 5
 
 

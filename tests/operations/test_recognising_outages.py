@@ -44,7 +44,7 @@ def outage(database):
 def wait_until(condition):
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
         time.sleep(0.01)
 
 
@@ -127,15 +127,15 @@ def test_look_that_fails_for_want_of_a_file_descriptor_is_repeated(outage, datab
 
 
 def test_without_a_thread_that_looks_one_request_at_a_time_tries(outage, database, monkeypatch):
-    monkeypatch.setattr(recognition, "TRY_SECONDS", 0.2)
+    monkeypatch.setattr(recognition, "TRY_SECONDS", 3600)
 
     monkeypatch.setattr(outage, "_wait_for_end", lambda since, look: None)
     outage.begin(REFUSED, database.look)
-    outage._watcher.join(10)
-    time.sleep(0.2)
+    outage._watcher.join(60)
+    outage._tried_at -= 3600  # so much later
 
     assert [outage.refuses() for _ in range(5)] == [False, True, True, True, True]
-    time.sleep(0.2)
+    outage._tried_at -= 3600
     assert [outage.refuses() for _ in range(2)] == [False, True]
     outage.was_reached()
     assert not outage.refuses()

@@ -5,7 +5,6 @@ import http.client
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import time
@@ -15,6 +14,8 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+
+from tests.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY = "Ctrl-C ends it"
@@ -67,7 +68,7 @@ class Start:
     def get(self, url: str) -> tuple[int, str]:
         """Status and Location of the answer."""
         parts = urlsplit(url)
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else ""))
             with connection.getresponse() as answer:
                 answer.read()
@@ -78,7 +79,7 @@ class Start:
 
     def end(self, with_signal: int) -> int:
         self.process.send_signal(with_signal)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=120)
 
 
 @pytest.fixture
@@ -106,15 +107,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         running.end(signal.SIGTERM)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def refusal(failed: Start) -> str:
     """The one line a failed start prints."""
-    assert failed.process.wait(timeout=60) == 1, failed.output
+    assert failed.process.wait(timeout=200) == 1, failed.output
     lines = failed.output.strip().splitlines()
     assert len(lines) == 1, failed.output
     assert lines[0].startswith("countersign: ")
@@ -161,8 +156,8 @@ def test_dead_web_process_is_replaced(server: Start) -> None:
     [web] = [process for process in server.family() if "granian" in process.cmdline() and process.children()]
     one, other = web.children()
     one.kill()
-    psutil.wait_procs([one], timeout=10)
-    deadline = time.monotonic() + 20
+    psutil.wait_procs([one], timeout=60)
+    deadline = time.monotonic() + 90
     while set(alive(web.children())) <= {one, other}:
         assert time.monotonic() < deadline, server.output
         time.sleep(0.1)
@@ -238,7 +233,7 @@ def test_every_way_to_end_it_leaves_no_process_and_the_next_start_works(
         status = running.end(number)
         assert status == (-signal.SIGKILL if number == signal.SIGKILL else 0), running.output
         if number == signal.SIGKILL:  # the kernel tells the others, who then end by themselves
-            psutil.wait_procs(family, timeout=20)
+            psutil.wait_procs(family, timeout=90)
         assert alive(family) == []
         assert not (tmp_path / "environment.json").exists() or number == signal.SIGKILL
 
@@ -248,6 +243,6 @@ def test_end_of_one_process_ends_all(start: Callable[..., Start]) -> None:
     family = running.family()
     [worker] = [process for process in family if "work" in process.cmdline()]
     worker.kill()
-    assert running.process.wait(timeout=60) == 1
+    assert running.process.wait(timeout=120) == 1
     assert "the worker process ended by itself" in running.output
     assert alive(family) == []

