@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from apps.accounts.models import User
 
 # Playwright's event loop stays in this thread; Django would take every query of a test for a mistake.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+
+#: Milliseconds in which what a test expects has to be there: other tests keep the machine busy.
+PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +48,7 @@ def complaints() -> list[str]:
 def page(chromium_browser: Chromium, live_server: Any, complaints: list[str]) -> Iterator[Page]:
     """A page of a browser with no cookies, at the running server. Console errors and blocked loads fail the test."""
     context = chromium_browser.new_context(base_url=live_server.url)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -63,12 +67,13 @@ def is_complaint(message: ConsoleMessage) -> bool:
 
 @pytest.fixture
 def log_in(page: Page, member: User, password: str) -> Any:
-    """Fill in the log-in form that the page shows and send it."""
+    """Fill in the log-in form that the page shows and send it; the next page and its scripts are there then."""
 
     def fill() -> None:
         page.get_by_label("Email").fill(member.email)
         page.get_by_label("Password", exact=True).fill(password)
-        page.get_by_role("button", name="Sign in", exact=True).click()
+        with page.expect_navigation():
+            page.get_by_role("button", name="Sign in", exact=True).click()
 
     return fill
 
@@ -82,13 +87,15 @@ def open_browser(chromium_browser: Chromium, live_server: Any, password: str) ->
     def call(user: User, path: str) -> Page:
         context = chromium_browser.new_context(base_url=live_server.url)
         contexts.append(context)
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(path)
         page.get_by_label("Email").fill(user.email)
         page.get_by_label("Password", exact=True).fill(password)
-        page.get_by_role("button", name="Sign in", exact=True).click()
+        with page.expect_navigation():
+            page.get_by_role("button", name="Sign in", exact=True).click()
         return page
 
     yield call
