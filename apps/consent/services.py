@@ -16,6 +16,7 @@ from apps.organisations.mail import queue_mail
 from apps.organisations.models import Organisation
 from apps.tokens.models import Grant
 from apps.tokens.services import end_connections
+from apps.webhooks.services import forget_notifications_about
 
 
 @transaction.atomic
@@ -80,7 +81,8 @@ def close_account(*, user: User, organisation: Organisation) -> bool:
     leave_teams(user=row)
     active = Connection.objects.active().filter(user=row).select_related("application")
     end_connections(connections=active, reason=EndReason.USER, actor=row)
-    # What partners had noted about the person.
+    # What we have told partners about the person, or were to tell; and what they had noted.
+    forget_notifications_about(user=row)
     Connection.objects.filter(user=row).update(partner_metadata=None)
     Grant.objects.filter(user=row).update(partner_metadata=None)
     queue_mail(organisation=organisation, to=row.email, template="accounts/account_closed", context={"name": str(row)})

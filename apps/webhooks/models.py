@@ -37,6 +37,8 @@ class Endpoint(models.Model):
     rests_until = models.DateTimeField(_("rests until"), null=True, blank=True)
     delivering_until = models.DateTimeField(null=True, blank=True)
     delivering_by = models.BigIntegerField(null=True, blank=True)
+    #: When the team last had something sent again.
+    sent_again_at = models.DateTimeField(null=True, blank=True)
     #: A job for a later try is queued for this moment.
     wakes_at = models.DateTimeField(null=True, blank=True)
 
@@ -133,7 +135,7 @@ class Notification(models.Model):
     #: No foreign key: what is told of a connection is told although it, or its user, has gone. None for a test.
     connection_id = models.UUIDField(null=True)
     notification_type = models.CharField(_("type"), max_length=32, choices=NotificationType.choices)
-    #: JSON, as text: the same bytes at each try, as the signature needs it.
+    #: JSON, as text: the same bytes at each try, as the signature needs it. Empty: not kept any more (forgetting.py).
     body = models.TextField()
     state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.QUEUED)
     #: How often it was tried since it was queued, or queued again.
@@ -159,6 +161,7 @@ class Notification(models.Model):
             ),
             models.Index(fields=["application", "-created_at", "id"], name="notifications_of_application"),
             models.Index(fields=["created_at"], name="notifications_by_age"),
+            models.Index(fields=["connection_id"], name="notifications_by_connection"),
         ]
 
     def __str__(self) -> str:

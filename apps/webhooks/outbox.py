@@ -24,7 +24,7 @@ from apps.developers.models import HistoryKind, Role, Status
 from apps.organisations.addresses import site_address
 from apps.organisations.mail import queue_mail
 from apps.webhooks.delivery import Destination, Message, Result
-from apps.webhooks.keys import open_key
+from apps.webhooks.keys import open_keys
 from apps.webhooks.models import (
     Attempt,
     Endpoint,
@@ -77,7 +77,8 @@ def _nothing(*, wake_at: datetime | None = None) -> Turn:
 def start_turn(*, endpoint_id: uuid.UUID, job_id: int | None, may_be_failing: bool = True) -> Turn:
     """Take the endpoint's turn, if something is due and no other job has it. Whoever got messages has to `end_turn`.
 
-    Unless `may_be_failing`, an endpoint that is failing is put off.
+    Unless `may_be_failing`, an endpoint that is failing is put off. Raises ClosedKeyError if its keys cannot be opened:
+    what is due waits.
     """
     now = timezone.now()
     endpoint = _lock(endpoint_id)
@@ -135,7 +136,8 @@ def record_attempt(*, notification_id: uuid.UUID, endpoint_id: uuid.UUID, result
         duration_ms=result.duration_ms,
         status=result.status,
         failure=result.failure,
-        response_start=result.response_start,
+        # What is not kept of the question (forgetting.py) is not kept of the answer.
+        response_start=result.response_start if notification.body else "",
     )
     notification.tries += 1
     if not result.failure:
@@ -193,19 +195,19 @@ def _deliverable(endpoint: Endpoint, now: datetime) -> QuerySet[Notification]:
 def _cancel_obsolete(endpoint: Endpoint, queued: QuerySet[Notification]) -> None:
     """Cancel what of these the application must not learn any more: who ended the connection has ended that, too."""
     of_connections = queued.filter(notification_type__in=[NotificationType.RECEIPT, NotificationType.TRANSACTION])
+    # It cannot be told later either, so what it says goes at once.
+    ended = of_connections.filter(~Exists(Connection.objects.active().filter(pk=OuterRef("connection_id"))))
+    ended.update(state=State.CANCELLED, next_attempt_at=None, body="")
     if not endpoint.url or endpoint.application.status == Status.DELETED:
-        obsolete = queued
+        queued.filter(state=State.QUEUED).update(state=State.CANCELLED, next_attempt_at=None)
     elif not endpoint.application.is_approved:
-        obsolete = of_connections
-    else:
-        obsolete = of_connections.filter(~Exists(Connection.objects.active().filter(pk=OuterRef("connection_id"))))
-    obsolete.update(state=State.CANCELLED, next_attempt_at=None)
+        of_connections.filter(state=State.QUEUED).update(state=State.CANCELLED, next_attempt_at=None)
 
 
 def _destination(endpoint: Endpoint, now: datetime) -> Destination:
     keys = list(EndpointKey.objects.filter(endpoint=endpoint).live(now))
-    api_keys = [open_key(key) for key in keys if key.kind == KeyKind.API_KEY]
-    secrets = tuple(open_key(key) for key in keys if key.kind == KeyKind.SIGNING_SECRET)
+    api_keys = open_keys(key for key in keys if key.kind == KeyKind.API_KEY)
+    secrets = tuple(open_keys(key for key in keys if key.kind == KeyKind.SIGNING_SECRET))
     # Only one can be sent: the old one, until the receiver has had time to learn the new one.
     return Destination(url=endpoint.url, api_key=api_keys[-1], signing_secrets=secrets)
 

@@ -30,7 +30,7 @@ from apps.webhooks.models import (
     PauseReason,
     State,
 )
-from apps.webhooks.tasks import deliver
+from apps.webhooks.tasks import deliver, forget_notifications_of
 
 #: How long the old key is in use after a change unless something else is chosen, and at most; as with client secrets.
 DEFAULT_OVERLAP = timedelta(hours=24)
@@ -39,6 +39,8 @@ LONGEST_OVERLAP = timedelta(days=7)
 NO_CONNECTION = uuid.UUID(int=0)
 #: One test message of an application in so long: a button is not a way to send a stranger's server a flood.
 TEST_INTERVAL = timedelta(minutes=1)
+#: One notification of an application is sent again in so long, by hand; for the same reason.
+AGAIN_INTERVAL = timedelta(seconds=10)
 
 
 @transaction.atomic
@@ -97,8 +99,10 @@ def rotate_key(
     """Make a new key of that kind and return it; it is shown this once.
 
     For `overlap`, at most `LONGEST_OVERLAP`, we sign with both signing secrets, and go on sending the old API key: the
-    receiver has so long to learn the new one. `seen` is the mark of the newest key that the page showed (`mark_of`): if
-    it is not the newest any more, the form was sent twice or somebody was faster. Raises RefusedError.
+    receiver has so long to learn the new one. While a key before the newest is in use, it cannot be ended before the
+    time that the page has promised by making a third, except without overlap, which ends both at once. `seen` is the
+    mark of the newest key that the page showed (`mark_of`): if it is not the newest any more, the form was sent twice
+    or somebody was faster. Raises RefusedError.
     """
     if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
         raise RefusedError(_("Let the old key be used for at most 7 days."))
@@ -112,7 +116,15 @@ def rotate_key(
                 "If nobody has copied it, make another."
             )
         )
-    EndpointKey.objects.filter(endpoint=endpoint, kind=kind, ends_at__isnull=False).delete()
+    previous = EndpointKey.objects.filter(endpoint=endpoint, kind=kind, ends_at__isnull=False)
+    if overlap and previous.live(now).exists():
+        raise RefusedError(
+            _(
+                "The key before the newest is still in use, and another new one would end it before its time. Wait "
+                "until it has ended, or press “Use the new key alone now” first. In a hurry, let both end at once."
+            )
+        )
+    previous.delete()
     if overlap:
         newest.ends_at = now + overlap
         newest.save(update_fields=["ends_at"])
@@ -200,6 +212,14 @@ def queue_revoke(*, connection: Connection) -> Notification | None:
     return notification
 
 
+def forget_notifications_about(*, user: User) -> None:
+    """Let what webhooks have told of the user be forgotten, in the background after the caller's transaction.
+
+    To be called when the account is closed and its connections have ended; that they have is told all the same.
+    """
+    queue_jobs(forget_notifications_of, {"user_id": str(user.pk)})
+
+
 @transaction.atomic
 def send_test(*, application: Application) -> Notification:
     """Queue a message that tells nothing; it is tried once, even while the endpoint is paused.
@@ -225,6 +245,8 @@ def redeliver(*, application: Application, notification_id: uuid.UUID) -> Notifi
     notification = Notification.objects.select_for_update().filter(pk=notification_id, application=application).first()
     if notification is None:
         raise RefusedError(_("This notification is not kept any more."))
+    if not notification.body:
+        raise RefusedError(_("What this notification said is not kept any more, so it cannot be sent again."))
     if notification.is_test:
         _check_pace_of_tests(endpoint)
     if endpoint.is_paused and not notification.is_test:
@@ -234,8 +256,16 @@ def redeliver(*, application: Application, notification_id: uuid.UUID) -> Notifi
         is_connected = connection_id is not None and Connection.objects.active().filter(pk=connection_id).exists()
         if not is_connected or not application.is_approved:
             raise RefusedError(_("The user is not connected to the application any more, so this is not sent again."))
+    now = timezone.now()
+    if not notification.is_test:
+        if endpoint.sent_again_at is not None and endpoint.sent_again_at > now - AGAIN_INTERVAL:
+            raise RefusedError(
+                _("One notification every 10 seconds can be sent again. Wait a moment, then press the button again.")
+            )
+        endpoint.sent_again_at = now
+        endpoint.save(update_fields=["sent_again_at"])
     notification.endpoint, notification.state = endpoint, State.QUEUED
-    notification.tries, notification.next_attempt_at = 0, timezone.now()
+    notification.tries, notification.next_attempt_at = 0, now
     notification.save(update_fields=["endpoint", "state", "tries", "next_attempt_at"])
     wake_endpoints([endpoint.pk])
     return notification

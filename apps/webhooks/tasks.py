@@ -21,6 +21,7 @@ from apps.housekeeping.dead import Dead, DeadRows
 from apps.telemetry import metrics, tracing
 from apps.webhooks import outbox
 from apps.webhooks.delivery import Message, open_client, send
+from apps.webhooks.forgetting import forget_notifications
 from apps.webhooks.models import EndpointKey, Notification
 from apps.webhooks.old_notifications import OldNotifications
 
@@ -119,6 +120,12 @@ async def wake_forgotten_endpoints(context: JobContext, timestamp: int) -> None:
     if endpoints:
         jobs: list[JSONDict] = [{"endpoint_id": str(endpoint)} for endpoint in endpoints]
         await deliver.batch_defer_async(*jobs)
+
+
+@app.task(pass_context=False, retry=RetryStrategy(max_attempts=5, wait=60))
+def forget_notifications_of(*, user_id: str) -> int:
+    """Empty what was told, or was to be told, of somebody who has closed their account; returns how many."""
+    return forget_notifications(user_id=uuid.UUID(user_id))
 
 
 @app.periodic(cron="53 * * * *")

@@ -11,9 +11,11 @@ from django.utils import timezone
 
 from apps.developers.models import Role
 from apps.webhooks.keys import open_key
-from apps.webhooks.models import Attempt, Endpoint, EndpointKey, Failure, KeyKind, Notification, State
+from apps.webhooks.models import Attempt, Endpoint, EndpointKey, Failure, KeyKind, Notification, NotificationType, State
 from apps.webhooks.services import send_test, set_endpoint
 from tests.console.test_dashboard_pages import address, text_of
+
+pytestmark = pytest.mark.spec("CONTRACT", "10")
 
 URL = "https://partner.example/hooks"
 EVIL = "<script>alert(1)</script>"
@@ -103,6 +105,25 @@ def test_new_key_is_shown_once_and_the_form_works_once(team_client, live, endpoi
     assert "Used until" not in text_of(page())
 
 
+def test_while_an_old_key_is_used_another_new_one_ends_both_and_the_form_says_so(team_client, live, endpoint, page):
+    def form():
+        [form] = [form for pair, form in page().context["keys"] if pair.kind == KeyKind.API_KEY]
+        return form
+
+    assert len(form().fields["overlap"].choices) == 5
+    assert "end at once when you make another" not in text_of(page())
+    team_client.post(address(live, "webhook/key"), {**form().initial, "overlap": 3600})
+
+    assert [value for value, _ in form().fields["overlap"].choices] == [0]
+    assert "Both keys above end at once when you make another" in text_of(page())
+    refused = team_client.post(address(live, "webhook/key"), {**form().initial, "overlap": 3600})
+    assert refused.status_code == 409
+    assert "would end it before its time" in text_of(refused)
+    assert EndpointKey.objects.filter(kind=KeyKind.API_KEY).count() == 2
+    assert team_client.post(address(live, "webhook/key"), {**form().initial, "overlap": 0}).status_code == 200
+    assert EndpointKey.objects.filter(kind=KeyKind.API_KEY).count() == 1
+
+
 @pytest.mark.parametrize("data", [{}, {"kind": "x"}, {"kind": "api_key", "seen": "1", "overlap": "999999999"}])
 def test_key_form_that_is_none_is_400(team_client, live, endpoint, data):
     assert team_client.post(address(live, "webhook/key"), data).status_code == 400
@@ -148,6 +169,69 @@ def test_it_is_sent_again(team_client, live, endpoint):
     notification.refresh_from_db()
     assert notification.state == State.QUEUED
     assert team_client.post(address(live, "webhook/again"), {"notification": "x"}).status_code == 400
+
+
+def waiting(live, kind):
+    """A notification that waits, of a connection or a test message."""
+    log(live)
+    Notification.objects.update(notification_type=kind, state=State.QUEUED, next_attempt_at=timezone.now())
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.FAILED])
+def test_button_is_there_where_it_does_something(team_client, live, endpoint, page, state):
+    """While deliveries are paused nothing but a test message can be sent again."""
+    waiting(live, NotificationType.REVOKE)
+    Notification.objects.update(state=state)
+    again = "Try now" if state == State.QUEUED else "Send again"
+
+    assert again in text_of(page())
+    team_client.post(address(live, "webhook/act"), {"action": "pause"})
+    assert again not in text_of(page())
+    Notification.objects.update(notification_type=NotificationType.TEST)
+    assert (again in text_of(page())) == (state == State.FAILED)
+
+
+def test_what_is_not_kept_is_explained_and_cannot_be_sent_again(team_client, live, endpoint, page):
+    waiting(live, NotificationType.RECEIPT)
+    Notification.objects.update(state=State.CANCELLED, body="")
+
+    shown = text_of(page())
+    assert "What it said is not kept: the user is not connected any more." in shown
+    assert "Send again" not in shown
+    data = {"notification": Notification.objects.get().pk}
+    assert team_client.post(address(live, "webhook/again"), data).status_code == 409
+
+
+def test_log_shows_the_last_attempts_and_a_page_all(live, endpoint, page, viewer_client):
+    log(live)
+    notification = Notification.objects.get()
+    Attempt.objects.bulk_create(
+        Attempt(notification=notification, started_at=AN_HOUR_AGO, duration_ms=number, status=599, failure="status")
+        for number in range(5_001, 5_041)
+    )
+
+    shown = text_of(page())
+    assert shown.count("status 599") == 12
+    assert "Show all 41 attempts" in shown
+    assert "5,040 ms" in shown
+    assert "5,028 ms" not in shown
+    for number, count in (("1", 20), ("2", 20), ("3", 1)):
+        one = page(f"?delivery={notification.pk}&page={number}")
+        assert text_of(one).count(" ms") == count
+    assert "41 attempts" in text_of(one)
+    assert "Page 3 of 3" in text_of(one)
+    assert EVIL not in one.content.decode()
+    assert viewer_client.get(address(live, f"webhook/?delivery={notification.pk}")).status_code == 200
+
+
+def test_page_of_attempts_is_for_one_s_own_notifications(live, endpoint, page, make_application):
+    other = make_application("customer").row
+    set_endpoint(application=other, actor=None, url=URL)
+    log(other)
+
+    assert page(f"?delivery={Notification.objects.get().pk}").status_code == 404
+    assert page("?delivery=x").status_code == 404
+    assert page("?delivery=").status_code == 404
 
 
 def test_viewer_sees_all_and_may_nothing(viewer_client, live, endpoint):

@@ -7,6 +7,8 @@ from django.core.exceptions import ValidationError
 
 from apps.webhooks.addresses import clean_url, is_public, may_connect_to
 
+pytestmark = pytest.mark.spec("CONTRACT", "10")
+
 
 @pytest.fixture
 def production(settings):

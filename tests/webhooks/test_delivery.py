@@ -26,6 +26,8 @@ from tests.conftest import in_another_thread
 from tests.webhooks import receivers
 from tests.webhooks.receivers import Flood, respond
 
+pytestmark = pytest.mark.spec("CONTRACT", "10")
+
 BODY = '{"notification_type":"test","name":"Kävijä"}'
 
 

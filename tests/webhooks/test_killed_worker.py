@@ -20,6 +20,8 @@ from apps.connections.models import Connection, EndReason
 from apps.tokens.services import end_connection
 from apps.webhooks.models import Endpoint, Notification, State
 
+pytestmark = pytest.mark.spec("CONTRACT", "10")
+
 WORKER_KILLS = 200
 DATABASE_KILLS = 5
 #: A worker is taken for dead after a minute without a sign of life, a turn is over after another. The test does not

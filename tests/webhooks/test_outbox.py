@@ -16,11 +16,14 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from standardwebhooks.webhooks import Webhook
 
 from apps.connections.models import Connection, EndReason
+from apps.consent.account_data import write_account_data
+from apps.consent.services import close_account
+from apps.developers.errors import RefusedError
 from apps.developers.models import Role, Status, TeamMember
 from apps.housekeeping.chores import CHORES
 from apps.housekeeping.models import HousekeepingRun
 from apps.tokens.services import end_connection
-from apps.webhooks import delivery, outbox, tasks
+from apps.webhooks import delivery, forgetting, outbox, tasks
 from apps.webhooks.delivery import Result
 from apps.webhooks.models import (
     Attempt,
@@ -43,9 +46,11 @@ from apps.webhooks.services import (
     send_test,
     set_endpoint,
 )
-from tests.conftest import CALLBACK
+from tests.conftest import CALLBACK, run_job
 from tests.webhooks import receivers
 from tests.webhooks.receivers import Flood, respond
+
+pytestmark = pytest.mark.spec("CONTRACT", "10")
 
 COMMITTED = pytest.mark.django_db(transaction=True)
 METADATA = {"customer": "Åsa", "tags": ["a", "b"]}
@@ -570,6 +575,40 @@ def test_after_three_days_of_failing_it_is_paused_and_the_team_told(application,
     assert mails() == []
 
 
+def answered(notification, failure="", *, started_at=None):
+    """Note what came of a try."""
+    result = Result(started_at or timezone.now(), 1, 500 if failure else 200, failure, "thank you")
+    outbox.record_attempt(notification_id=notification.pk, endpoint_id=notification.endpoint_id, result=result)
+    return Endpoint.objects.get()
+
+
+@pytest.mark.django_db
+def test_team_that_sends_test_messages_is_paused_all_the_same(application, listen, link, team):
+    """A test message says nothing of the endpoint's health, whatever comes of it."""
+    listen(application)
+    end(link(application))
+    notification = Notification.objects.get()
+    since = timezone.now() - timedelta(days=3, seconds=1)
+    Endpoint.objects.update(failing_since=since)
+
+    assert answered(send_test(application=application.row)).failing_since == since
+    assert answered(notification, Failure.STATUS).pause_reason == PauseReason.FAILING
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("is_late", "is_well"), [(True, False), (False, True)])
+def test_late_success_of_the_url_before_says_nothing_of_this_one(application, listen, link, is_late, is_well):
+    listen(application)
+    for _ in range(2):
+        end(link(application))
+    one, two = Notification.objects.all()
+    began = timezone.now()
+    set_endpoint(application=application.row, actor=None, url="http://127.0.0.1:9/other")
+    assert answered(one, Failure.NOT_REACHED).failing_since
+
+    assert (answered(two, started_at=began if is_late else None).failing_since is None) == is_well
+
+
 @COMMITTED
 def test_two_days_are_not_enough(application, listen, link, work, team):
     listen(application, respond(500))
@@ -664,7 +703,11 @@ def test_receipt_of_an_ended_connection_is_cancelled_and_its_end_is_told(applica
     [message] = turn(application).messages
     assert json.loads(message.body)["notification_type"] == "oauth_authorization_revoke"
     receipt.refresh_from_db()
-    assert (receipt.state, receipt.next_attempt_at) == (State.CANCELLED, None)
+    assert (receipt.state, receipt.next_attempt_at, receipt.body) == (State.CANCELLED, None, "")
+    with pytest.raises(RefusedError, match="not kept any more"):
+        redeliver(application=application.row, notification_id=receipt.pk)
+    # Who was told of may have a look all the same.
+    assert json.loads(b"".join(write_account_data(connection.user)))
 
 
 @pytest.mark.parametrize(
@@ -678,6 +721,130 @@ def test_application_that_may_nothing_learns_of_ends_at_most(application, listen
     application.row.save()
 
     assert [json.loads(message.body)["notification_type"] for message in turn(application).messages] == types
+
+
+def test_turn_does_not_touch_the_backlog_of_a_paused_endpoint(application, listen, link):
+    """It may be very long, and the endpoint is locked meanwhile."""
+    listen(application)
+    connection = link(application)
+    receipt = of_receipt(application, connection)
+    end(connection)
+    pause(application=application.row, actor=None)
+
+    with CaptureQueriesContext(database) as captured:
+        assert turn(application).destination is None
+
+    receipt.refresh_from_db()
+    assert receipt.state == State.QUEUED
+    assert not [query for query in captured.captured_queries if query["sql"].startswith("UPDATE")]
+
+
+def test_turn_looks_at_a_part_of_what_is_due_and_the_next_one_at_the_rest(application, listen, link, monkeypatch):
+    monkeypatch.setattr(outbox, "LOOK_SIZE", 3)
+    listen(application)
+    connection = link(application)
+    later = of_receipt(application, connection)
+    Notification.objects.update(next_attempt_at=timezone.now() + timedelta(hours=1))
+    for _ in range(4):
+        of_receipt(application, connection)
+    end(connection)
+
+    first = turn(application)
+    assert (first.messages, first.wake_at <= timezone.now()) == ([], True)
+    assert Notification.objects.filter(state=State.CANCELLED).count() == 3
+    [message] = turn(application).messages
+    assert json.loads(message.body)["notification_type"] == "oauth_authorization_revoke"
+    later.refresh_from_db()
+    assert later.state == State.QUEUED
+    assert Notification.objects.filter(state=State.CANCELLED).count() == 4
+
+
+@COMMITTED
+def test_what_became_obsolete_while_it_waited_is_not_told_after_resuming(
+    application, listen, link, work, empty_queue, monkeypatch
+):
+    monkeypatch.setattr(outbox, "LOOK_SIZE", 3)
+    receiver = listen(application)
+    connection, other = link(application), link(application)
+    pause(application=application.row, actor=None)
+    for _ in range(7):
+        of_receipt(application, connection)
+    of_receipt(application, other)
+    end(connection)
+    work()
+    assert receiver.requests == []
+
+    resume(application=application.row, actor=None)
+    for _ in range(4):  # turns, each of which looks at three
+        work()
+
+    assert len(receiver.requests) == 2
+    states = Notification.objects.filter(connection_id=connection.pk, notification_type=NotificationType.RECEIPT)
+    assert set(states.values_list("state", flat=True)) == {State.CANCELLED}
+
+
+# --- what is not kept of who has closed the account ------------------------------------------------
+
+
+@COMMITTED
+def test_closed_account_is_forgotten_in_what_was_told_and_what_waits(application, listen, link, work, empty_queue):
+    """Its end is told all the same, with what the partner has noted; other people's notifications stay."""
+    receiver = listen(application, respond(200, body=b"thank you, Ada"))
+    earlier, other = link(application, partner_metadata=METADATA), link(application)
+    of_receipt(application, other)
+    of_receipt(application, earlier)
+    end(earlier)
+    connection = Connection.objects.create(user=earlier.user, application=application.row, partner_metadata=METADATA)
+    of_receipt(application, connection)
+    work()
+    told = Notification.objects.exclude(connection_id=other.pk)
+    assert (told.filter(state=State.DELIVERED).count(), Attempt.objects.count()) == (2, 3)
+    pause(application=application.row, actor=None)
+    waiting = of_receipt(application, connection)
+
+    close_account(user=earlier.user, organisation=application.row.organisation)
+    [job] = ProcrastinateJob.objects.filter(status="todo", task_name__endswith="forget_notifications_of")
+    run_job(job)
+
+    waiting.refresh_from_db()
+    assert (waiting.state, waiting.next_attempt_at) == (State.CANCELLED, None)
+    [revoke] = told.exclude(body="")
+    assert (revoke.connection_id, revoke.state) == (connection.pk, State.QUEUED)
+    assert json.loads(revoke.body)["partner_metadata"] == METADATA
+    assert set(Attempt.objects.filter(notification__in=told).values_list("response_start", flat=True)) == {""}
+    kept = Notification.objects.get(connection_id=other.pk)
+    assert (kept.body, kept.attempts.get().response_start) == ("{}", "thank you, Ada")
+    for gone in told.filter(body=""):
+        resume(application=application.row, actor=None)
+        with pytest.raises(RefusedError, match="not kept any more"):
+            redeliver(application=application.row, notification_id=gone.pk)
+    work()
+    assert receiver.requests[-1].json["receipthero_id"] == str(connection.pk)
+    assert len(receiver.requests) == 4
+
+
+def test_answer_to_what_is_forgotten_meanwhile_is_not_kept(application, listen, link):
+    listen(application)
+    notification = of_receipt(application, link(application))
+    Notification.objects.update(body="", state=State.CANCELLED)
+
+    answered(notification)
+
+    assert Attempt.objects.get().response_start == ""
+
+
+def test_forgetting_goes_in_batches_and_finds_its_rows_by_an_index(application, listen, link, monkeypatch):
+    monkeypatch.setattr(forgetting, "BATCH_SIZE", 2)
+    listen(application)
+    connection = link(application)
+    for _ in range(5):
+        of_receipt(application, connection)
+
+    assert forgetting.forget_notifications(user_id=connection.user_id) == 5
+    assert forgetting.forget_notifications(user_id=connection.user_id) == 0
+    with database.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    assert "notifications_by_connection" in Notification.objects.filter(connection_id__in=[connection.pk]).explain()
 
 
 # --- turns ----------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
+from apps.connections.models import Connection, EndReason
 from apps.developers.errors import RefusedError
 from apps.developers.models import HistoryEntry, Status
+from apps.tokens.services import end_connection
 from apps.webhooks import services
 from apps.webhooks.keys import open_key
 from apps.webhooks.models import Attempt, Endpoint, EndpointKey, KeyKind, Notification, State
@@ -23,6 +25,9 @@ from apps.webhooks.services import (
     send_test,
     set_endpoint,
 )
+from tests.conftest import at_once
+
+pytestmark = pytest.mark.spec("CONTRACT", "10")
 
 URL = "https://partner.example/hooks"
 KINDS = pytest.mark.parametrize("kind", KeyKind)
@@ -40,6 +45,16 @@ def keys(row):
 
 def history(row):
     return list(HistoryEntry.objects.filter(application=row).values_list("kind", "details").order_by("pk"))
+
+
+def revoke_of(row, user):
+    """A notification of an ended connection that has failed."""
+    connection = Connection.objects.create(application=row, user=user)
+    end_connection(connection=connection, reason=EndReason.USER)
+    notification = Notification.objects.get(connection_id=connection.pk)
+    notification.state, notification.next_attempt_at = State.FAILED, None
+    notification.save()
+    return notification
 
 
 def destination(row):
@@ -117,11 +132,27 @@ def test_without_overlap_the_old_key_is_gone(row, keys, kind):
     assert EndpointKey.objects.filter(kind=kind).count() == 1
 
 
-def test_third_key_ends_the_first(row, keys):
-    second = rotate_key(application=row, actor=None, kind=KeyKind.SIGNING_SECRET)
-    third = rotate_key(application=row, actor=None, kind=KeyKind.SIGNING_SECRET)
+@KINDS
+def test_third_key_does_not_end_the_first_before_its_time(row, keys, kind):
+    """The page has said until when it is used."""
+    rotate_key(application=row, actor=None, kind=kind)
+    before = set(EndpointKey.objects.values_list("pk", "ends_at"))
 
-    assert destination(row).signing_secrets == (third, second)
+    with pytest.raises(RefusedError, match="still in use"):
+        rotate_key(application=row, actor=None, kind=kind, overlap=timedelta(hours=1))
+
+    assert set(EndpointKey.objects.values_list("pk", "ends_at")) == before
+    EndpointKey.objects.filter(ends_at__isnull=False).update(ends_at=timezone.now())
+    assert rotate_key(application=row, actor=None, kind=kind, overlap=timedelta(hours=1))
+    assert EndpointKey.objects.filter(kind=kind).count() == 2
+
+
+@KINDS
+def test_third_key_ends_both_at_once_if_that_is_asked_for(row, keys, kind):
+    rotate_key(application=row, actor=None, kind=kind)
+    third = rotate_key(application=row, actor=None, kind=kind, overlap=timedelta(0))
+
+    assert [open_key(key) for key in EndpointKey.objects.filter(kind=kind)] == [third]
 
 
 def test_form_that_is_sent_twice_makes_one_key(row, keys):
@@ -215,6 +246,37 @@ def test_test_message_is_sent_again_once_a_minute_at_most(row, keys, seconds, is
             redeliver(application=row, notification_id=notification.pk)
     else:
         assert redeliver(application=row, notification_id=notification.pk).state == State.QUEUED
+
+
+@pytest.mark.parametrize(("seconds", "is_refused"), [(9, True), (11, False)])
+def test_one_notification_every_ten_seconds_is_sent_again(row, keys, make_application, make_user, seconds, is_refused):
+    """Whichever it is, and however often; other applications do not wait for it."""
+    notifications = [revoke_of(row, make_user(f"{number}@example.com")) for number in range(2)]
+    redeliver(application=row, notification_id=notifications[0].pk)
+    Endpoint.objects.update(sent_again_at=timezone.now() - timedelta(seconds=seconds))
+
+    for notification in notifications[:: 1 if is_refused else 2]:
+        if is_refused:
+            with pytest.raises(RefusedError, match="every 10 seconds"):
+                redeliver(application=row, notification_id=notification.pk)
+        else:
+            assert redeliver(application=row, notification_id=notification.pk).state == State.QUEUED
+    other = make_application("customer").row
+    set_endpoint(application=other, actor=None, url=URL)
+    assert redeliver(application=other, notification_id=revoke_of(other, make_user("b@example.com")).pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_pressed_at_once_one_is_sent_again(row, keys, make_user):
+    notification = revoke_of(row, make_user("a@example.com"))
+
+    def press():
+        try:
+            return bool(redeliver(application=row, notification_id=notification.pk))
+        except RefusedError:
+            return False
+
+    assert sorted(at_once(*[press] * 4)) == [False, False, False, True]
 
 
 def test_notification_of_another_application_is_not_sent_again(row, keys, make_application):

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest, ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
 from django.utils.functional import Promise
@@ -17,7 +17,7 @@ from apps.console.views.actions import ActionView
 from apps.developers.errors import RefusedError
 from apps.webhooks import services
 from apps.webhooks.models import KeyKind
-from apps.webhooks.selectors import deliveries_of, find_endpoint, keys_of
+from apps.webhooks.selectors import attempts_at, deliveries_of, find_delivery, find_endpoint, keys_of
 
 
 class WebhookPage(TeamView):
@@ -26,7 +26,9 @@ class WebhookPage(TeamView):
         keys = keys_of(endpoint) if endpoint is not None else []
         forms = [
             WebhookKeyForm(
-                initial={"kind": pair.kind.value, "seen": services.mark_of(pair.newest)}, auto_id=f"id_{pair.kind}_%s"
+                initial={"kind": pair.kind.value, "seen": services.mark_of(pair.newest)},
+                auto_id=f"id_{pair.kind}_%s",
+                has_previous=pair.previous is not None,
             )
             for pair in keys
         ]
@@ -37,6 +39,18 @@ class WebhookPage(TeamView):
             page=deliveries_of(self.application, page=self.request.GET.get("page")),
         )
         return render(self.request, "console/webhook.html", context, status=status)
+
+    def show_delivery(self, notification_id: str) -> HttpResponse:
+        """Show one notification with all its attempts, by pages."""
+        notification = find_delivery(self.application, notification_id)
+        if notification is None:
+            raise Http404
+        context = self.get_context_data(
+            endpoint=find_endpoint(self.application),
+            notification=notification,
+            page=attempts_at(notification, page=self.request.GET.get("page")),
+        )
+        return render(self.request, "console/webhook_delivery.html", context)
 
     def refuse(self, refusal: RefusedError) -> HttpResponse:
         """Show the page as it is now, with the reason."""
@@ -58,7 +72,8 @@ class WebhookView(WebhookPage):
     http_method_names = ["get", "head", "post"]
 
     def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
-        return self.show()
+        notification_id = request.GET.get("delivery")
+        return self.show() if notification_id is None else self.show_delivery(notification_id)
 
     @method_decorator(sensitive_variables("keys"))
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
