@@ -2,6 +2,7 @@
 
 import html
 import re
+from datetime import timedelta
 
 import pytest
 from django.db import connection
@@ -186,7 +187,7 @@ def fill(application, submit, number: int) -> None:
         sent = submit(application, description=f"{each}. {DESCRIPTION}").submission
         if each % 2:
             review.withdraw_submission(submission=sent, actor=sent.submitted_by)
-    Submission.objects.update(submitted_at=timezone.now() - timezone.timedelta(days=1))
+    Submission.objects.update(submitted_at=timezone.now() - timedelta(days=1))
 
 
 @pytest.mark.parametrize("number", ["", 2])
