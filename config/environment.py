@@ -258,6 +258,12 @@ SECTIONS: tuple[Section, ...] = (
                 "1000/10m",
             ),
             _rate(
+                "PASSKEY_ADDRESS",
+                "100/10m",
+                "Wrong passkeys from one address. What is right is never refused for them.",
+                "1000/10m",
+            ),
+            _rate(
                 "SECOND_FACTOR",
                 "10/h",
                 "Wrong codes of a second factor; browsers are told apart as for passwords.",
@@ -267,7 +273,14 @@ SECTIONS: tuple[Section, ...] = (
             _rate(
                 "PASSWORD_RESET",
                 "60/m",
-                "Requests of a mail for a forgotten password, and uses of one, from one address.",
+                "Requests of a mail for a forgotten password from one address.",
+                "20/m",
+            ),
+            _rate(
+                "MAIL_LINK",
+                "60/m",
+                "Wrong links, to choose a password or to confirm an address, from one address. What is right is never"
+                " refused for them.",
                 "20/m",
             ),
             _rate("ACCOUNT", "30/m", "Changes that one user makes to their account.", "60/m"),
@@ -288,6 +301,13 @@ SECTIONS: tuple[Section, ...] = (
             _rate("INVITATION", "10/d", "Invitations of one developer to one e-mail address.", "20/d"),
             _rate("INVITATION_RECIPIENT", "100/d", "Invitations to one e-mail address, of all developers.", "50/d"),
             _rate("REGISTRATION", "60/h", "Times that one developer sends the registration form.", "20/h"),
+            _rate(
+                "NEW_SESSION",
+                "300/m",
+                "Browsers that come from an application, or want to use a passkey, and begin a session by it, from one"
+                " address.",
+                "2000/m",
+            ),
             _rate("AUTHORIZE", "120/m", "Authorisation pages that one user sees or answers.", "60/m"),
             _rate("AUTHORIZE_ADDRESS", "3000/m", "The same for one application from one address.", "10000/m"),
             _rate(
@@ -330,7 +350,7 @@ SECTIONS: tuple[Section, ...] = (
             Variable(
                 "LOG_LEVEL",
                 "text",
-                "The least that is logged.",
+                "The least that is logged: the access log is `INFO`. The lines of the audit trail always are.",
                 default="INFO",
                 example="WARNING",
                 choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),

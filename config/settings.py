@@ -186,6 +186,9 @@ ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_SESSION_REMEMBER = None
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+# Seconds for which the link for a forgotten password is good, and what else ends it.
+PASSWORD_RESET_TIMEOUT = 86_400
+ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "apps.accounts.reset_links.ResetLinkGenerator"
 # Tell people by mail when their password, e-mail address or second factor has changed.
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 # Our own limits stand before allauth's views (docs/decisions/0019-rate-limits.md).
@@ -258,6 +261,7 @@ BACKUP_IDENTITY: str = env("BACKUP_IDENTITY")
 
 # --- what browsers may do ------------------------------------------------------------------------
 
+SESSION_ENGINE = "apps.accounts.sessions"
 SESSION_COOKIE_NAME = "countersign_session" if INSECURE_HTTP else "__Host-countersign_session"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not INSECURE_HTTP
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -350,7 +354,13 @@ LOGGING = {
         "bare": {"format": "%(message)s"},
     },
     "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["work", "paths"]},
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": LOG_FORMAT,
+            "filters": ["work", "paths"],
+            # Of the loggers below that have a level of their own, too.
+            "level": env("LOG_LEVEL").upper(),
+        },
         "audit": {"class": "logging.StreamHandler", "formatter": "bare"},
     },
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL").upper()},

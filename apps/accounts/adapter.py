@@ -24,7 +24,7 @@ _CAUSED_BY_ANYBODY = frozenset(
         "account/email/account_already_exists",
         "account/email/email_confirmation",
         "account/email/email_confirmation_signup",
-        "account/email/password_reset_key",
+        guard.RESET_MAIL,
         "account/email/unknown_account",
     }
 )

@@ -7,15 +7,18 @@ tries at the same moment no more get through than there are. Which bucket, says 
 import unicodedata
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 from allauth.account import signals as account_signals
 from allauth.account.authentication import get_authentication_records
 from allauth.account.models import EmailAddress
 from allauth.account.utils import filter_users_by_email
 from allauth.mfa import signals as second_factor_signals
+from django.conf import settings
 from django.contrib.auth import signals as auth_signals
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from apps.accounts import known_browsers
@@ -27,16 +30,18 @@ from apps.limits.pages import refuse, with_retry_after
 from apps.limits.refusals import Refusal
 from apps.organisations.models import Organisation
 
+#: The kind of mail, as allauth names it, that has the link for a forgotten password.
+RESET_MAIL = "account/email/password_reset_key"
 #: Forms that are shown again with what was typed (limited_forms.py); the rule, which is by address.
 _FORMS = {"account_signup": "signup", "account_reset_password": "password_reset"}
-#: Other pages that anybody can send something to; by address, too.
-_VISITORS = {
-    "account_reset_password_from_key": "password_reset",
-    "account_confirm_email": "password_reset",
-    "mfa_login_webauthn": "login_address",
+_PASSKEY = "mfa_login_webauthn"
+#: Where what nobody can guess is sent: a mail's link, a passkey. By address, and only what is wrong is counted: what is
+#: right is never refused, however much somebody at the same address has tried.
+_UNGUESSABLE = {
+    "account_reset_password_from_key": "mail_link",
+    "account_confirm_email": "mail_link",
+    _PASSKEY: "passkey_address",
 }
-#: Those of them that give back what they took, when they led on.
-_GIVING_BACK = frozenset({"mfa_login_webauthn"})
 #: Buttons of the page of e-mail addresses that send a mail to one.
 _MAILING = ("action_add", "action_send")
 #: What logged-in users change about their account; by account.
@@ -68,9 +73,10 @@ class AccountLimitMiddleware:
         if refusal is not None and response.status_code == 200:
             # A form shown again, with the sentence about it.
             response = with_retry_after(response, refusal)
-        taking: Taking | None = getattr(request, "limit_taking", None)
-        if taking is not None and response.status_code == 302:
-            taking.give_back()
+        elif (rule := _rule_of_failure(request, response)) and (
+            refusal := take(bucket(rule, network_of(request))).refusal
+        ):
+            response = refuse(request, refusal)
         mailing: Taking | None = getattr(request, "limit_mailing", None)
         if mailing is not None:
             mailing.give_back()
@@ -78,21 +84,22 @@ class AccountLimitMiddleware:
         return response
 
     def process_view(self, request: HttpRequest, view: object, args: object, kwargs: object) -> HttpResponse | None:
-        name = request.resolver_match.view_name if request.resolver_match else ""
+        name = _view_name(request)
         if request.method != "POST":
-            return None
+            return self._count_challenge(request) if name == _PASSKEY and request.method == "GET" else None
         if rule := _FORMS.get(name):
             _refuse_in_form(request, _take_mailing(request, bucket(rule, network_of(request))))
             return None
-        if rule := _VISITORS.get(name):
-            taking = take(bucket(rule, network_of(request)))
-            if name in _GIVING_BACK and taking.refusal is None:
-                request.limit_taking = taking  # type: ignore[attr-defined]
-            refusal = taking.refusal
-        elif name in _OWN and request.user.is_authenticated:
+        if name in _OWN and request.user.is_authenticated:
             refusal = self._take_own(request, request.user, name)
-        else:
+            return refuse(request, refusal) if refusal else None
+        return None
+
+    def _count_challenge(self, request: HttpRequest) -> HttpResponse | None:
+        # A passkey answers what is asked of it here, and the session remembers that.
+        if request.user.is_authenticated or request.session.session_key:
             return None
+        refusal = take(bucket("new_session", network_of(request))).refusal
         return refuse(request, refusal) if refusal else None
 
     def _take_own(self, request: HttpRequest, user: User, name: str) -> Refusal | None:
@@ -140,7 +147,7 @@ def may_be_mailed(email: str, kind: str, organisation: Organisation) -> bool:
 
     By organisation: its link leads to that site, and lets nobody in at another.
     """
-    one = bucket("mail", kind, organisation.pk, spelt_one_way(email))
+    one = _mail_bucket(email, kind, organisation.pk)
     return take(one, about=partial(_find_user, email)).refusal is None
 
 
@@ -173,24 +180,57 @@ def connect() -> None:
     second_factor_signals.authenticator_added.connect(_note_second_factor, dispatch_uid="guard.second_factor")
 
 
+def _rule_of_failure(request: HttpRequest, response: HttpResponse) -> str | None:
+    """Return the rule that counts what was sent, if it was wrong and nothing that could be guessed."""
+    rule = _UNGUESSABLE.get(_view_name(request))
+    if rule is None or request.method != "POST":
+        return None
+    if rule == "passkey_address":
+        # allauth answers a wrong one with the log-in page.
+        has_failed = response.get("Location", reverse("account_login")) == reverse("account_login")
+    else:
+        has_failed = response.status_code in (400, 404) or "token_fail" in (
+            getattr(response, "context_data", None) or {}
+        )
+    return rule if has_failed else None
+
+
+def _view_name(request: HttpRequest) -> str:
+    return request.resolver_match.view_name if request.resolver_match else ""
+
+
 def _note_log_in(request: HttpRequest | None, user: User, **kwargs: object) -> None:
     records = get_authentication_records(request, user) if request is not None else []
     has_shown = any(record.get("method") == "mfa" for record in records)
     known_browsers.note(request, user, Proof.SECOND_FACTOR if has_shown else Proof.LOG_IN)
+    _allow_reset_mails(user)
 
 
 def _note_new_password(request: HttpRequest, user: User, **kwargs: object) -> None:
     known_browsers.note(request, user, Proof.LOG_IN)
+    _allow_reset_mails(user)
 
 
 def _note_password_reset(request: HttpRequest, user: User, **kwargs: object) -> None:
-    """Let whoever came by the mail in, however full the strangers' bucket is: here, and where they wanted to log in.
-
-    By the addresses that are known to be the user's: another one may be somebody else's, whose bucket stays.
-    """
+    """Let whoever came by the mail in, however full the strangers' bucket is: here, and where they wanted to log in."""
     known_browsers.note(request, user, Proof.MAIL)
-    addresses = EmailAddress.objects.filter(user=user, verified=True).values_list("email", flat=True)
-    empty(*map(_strangers_bucket, addresses))
+    empty(*map(_strangers_bucket, _addresses_of(user)))
+    _allow_reset_mails(user)
+
+
+def _allow_reset_mails(user: User) -> None:
+    """Let new mails for a forgotten password go to somebody who was here, at every organisation.
+
+    After a new password the links of those that went are dead; after a log-in they are good, but may be thrown away.
+    """
+    if settings.RATE_LIMITS:
+        organisations = Organisation.objects.values_list("pk", flat=True)
+        empty(*(_mail_bucket(email, RESET_MAIL, pk) for email, pk in product(_addresses_of(user), organisations)))
+
+
+def _addresses_of(user: User) -> list[str]:
+    """Return the addresses that are known to be the user's: another one may be somebody else's, whose buckets stay."""
+    return list(EmailAddress.objects.filter(user=user, verified=True).values_list("email", flat=True))
 
 
 def _note_second_factor(request: HttpRequest, user: User, **kwargs: object) -> None:
@@ -213,6 +253,10 @@ def _buckets(rule: str, request: HttpRequest, user: User) -> list[Bucket] | None
 
 def _strangers_bucket(email: str) -> Bucket:
     return bucket("login", "strangers", spelt_one_way(email))
+
+
+def _mail_bucket(email: str, kind: str, organisation: object) -> Bucket:
+    return bucket("mail", kind, organisation, spelt_one_way(email))
 
 
 def _take_mailing(request: HttpRequest, first: Bucket, about: User | None = None) -> Refusal | None:

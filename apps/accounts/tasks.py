@@ -1,7 +1,6 @@
 """What the background worker does for this app."""
 
 from datetime import datetime, timedelta
-from importlib import import_module
 
 from allauth.usersessions.models import UserSession
 from django.conf import settings
@@ -10,18 +9,26 @@ from django.utils.translation import gettext_lazy as _
 from procrastinate.contrib.django import app
 
 from apps.accounts.expired_sessions import ExpiredSessions
+from apps.accounts.sessions import SessionStore
 from apps.housekeeping.chores import chore
 from apps.housekeeping.dead import Dead, DeadRows
 
 
-@app.periodic(cron="41 3 * * *")
+@app.periodic(cron="41 * * * *")
 @app.task(queueing_lock="delete-expired-sessions", pass_context=False)
 @chore(_("Sessions, when they have expired"))
 def delete_expired_sessions(now: datetime) -> list[Dead]:
     """Delete the sessions whose time is over: the table holds everyone who ever came by."""
-    session = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class()
+    return [ExpiredSessions(SessionStore.get_model_class().objects.filter(expire_date__lt=now))]
+
+
+@app.periodic(cron="47 3 * * *")
+@app.task(queueing_lock="delete-left-log-ins", pass_context=False)
+@chore(_("Entries of the list of log-ins whose session is gone"))
+def delete_left_log_ins(now: datetime) -> list[Dead]:
+    """Delete what lists where people are logged in, and was left behind."""
     # What lists where people are logged in goes with their sessions. To find rows that were left behind by other ways
     # takes both tables whole, so there must be few: one statement a night. A log-in has its session in a moment.
-    is_there = session.objects.filter(session_key=OuterRef("session_key"))
+    is_there = SessionStore.get_model_class().objects.filter(session_key=OuterRef("session_key"))
     listed = UserSession.objects.filter(~Exists(is_there), last_seen_at__lt=now - timedelta(days=1))
-    return [ExpiredSessions(session.objects.filter(expire_date__lt=now)), DeadRows(listed)]
+    return [DeadRows(listed)]

@@ -21,6 +21,8 @@ from apps.accounts.models import User
 _SESSION_KEY = "authorizations"
 #: A browser with more requests open than this loses the names of the oldest, nothing else.
 _MAX_KEPT = 5
+#: And with more characters in all of them together. The newest is kept, however long its `state` is.
+_MAX_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def remember(request: HttpRequest, pending: PendingAuthorization) -> None:
     address = way_back(pending.path)
     kept.pop(address, None)
     kept[address] = asdict(pending)
-    while len(kept) > _MAX_KEPT:
+    while len(kept) > _MAX_KEPT or (len(kept) > 1 and len(json.dumps(kept)) > _MAX_CHARACTERS):
         kept.pop(next(iter(kept)))
     request.session[_SESSION_KEY] = kept
 

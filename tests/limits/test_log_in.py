@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import uuid
 
 import pytest
@@ -17,7 +16,9 @@ from django.core.signing import dumps
 from apps.accounts import known_browsers
 from apps.accounts.guard import spelt_one_way
 from apps.audit.models import AuditEvent, AuditPerson
+from tests.conftest import totp_code
 from tests.limits.conftest import Visitor
+from tests.limits.passkeys import Passkey
 from tests.protocol.test_consent import words_of
 
 LOCKED = "There were too many wrong passwords."
@@ -430,10 +431,7 @@ def protected(member):
     totp.TOTP.activate(member, secret)
     RecoveryCodes.activate(member)
 
-    def code():
-        return totp.format_hotp_value(totp.hotp_value(secret, int(time.time()) // 30))
-
-    return code
+    return lambda: totp_code(secret)
 
 
 def try_code(someone, code):
@@ -536,7 +534,7 @@ def test_browser_that_set_up_the_second_factor_is_known_for_it(transactional_db,
     own.log_in(member.email, password)
     own.client.post("/account/reauthenticate/", {"password": password})
     secret = own.client.get("/account/2fa/totp/activate/").context["form"].secret
-    code = totp.format_hotp_value(totp.hotp_value(secret, int(time.time()) // 30))
+    code = totp_code(secret)
     assert own.client.post("/account/2fa/totp/activate/", {"code": code}).status_code == 302
     own.client.post("/account/logout/")
     stranger = visitor()
@@ -688,3 +686,187 @@ def test_form_that_sends_no_mail_is_not_counted_among_the_mails(visitor, limited
         assert sign_up(visitor(), "no address").status_code == 200
 
     assert sign_up(visitor(), "new@example.com").status_code == 302
+
+
+# --- the ways out, while somebody shuts the others -----------------------------------------------------------------
+
+
+def reset_links(mails):
+    found = [re.search(r"https?://[^/]+(/account/password/reset/key/\S+)", message.body) for message in mails()]
+    return [match.group(1) for match in found if match]
+
+
+def ask_for_mail(someone, email):
+    assert someone.client.post("/account/password/reset/", {"email": email}).status_code == 302
+
+
+def open_link(someone, link):
+    """Open the link of a mail; return the address of its form, or None if the link is dead."""
+    page = someone.client.get(link, follow=True)
+    return page.request["PATH_INFO"] if 'name="password1"' in page.content.decode() else None
+
+
+def choose(someone, form):
+    chosen = f"p-{uuid.uuid4()}"
+    return chosen, someone.client.post(form, {"password1": chosen, "password2": chosen})
+
+
+def test_log_in_does_not_end_the_links_that_a_stranger_has_asked_for(
+    member, password, visitor, attack, limited, mails, store
+):
+    limited(login="3/h", mail="5/h", login_address="100/h")
+    known = visitor()
+    known.log_in(member.email, password)
+    known.client.post("/account/logout/")
+    for _ in range(6):
+        ask_for_mail(visitor("198.51.100.99"), member.email)
+    links = reset_links(mails)
+    assert len(links) == 5
+    attack(member.email, 4)
+
+    assert known.log_in(member.email, password).status_code == 302
+
+    new = visitor("203.0.113.5")
+    assert new.log_in(member.email, password).status_code == 429
+    chosen, answer = choose(new, open_link(new, links[0]))
+    assert answer.status_code == 302
+    assert new.log_in(member.email, chosen).status_code == 302
+    assert [open_link(visitor(), link) for link in links] == [None] * 5, "a new password ends all of them"
+
+
+def test_log_in_lets_new_mails_for_a_forgotten_password_go(member, password, visitor, limited, mails, store):
+    limited(mail="2/h")
+    for _ in range(3):
+        ask_for_mail(visitor("198.51.100.99"), member.email)
+    assert len(mails()) == 2
+
+    visitor().log_in(member.email, "wrong")
+    ask_for_mail(visitor(), member.email)
+    assert len(mails()) == 0
+    visitor().log_in(member.email, password)
+    ask_for_mail(visitor(), member.email)
+    assert len(mails()) == 1
+
+
+def test_log_in_lets_nobody_elses_mails_go(member, make_user, password, visitor, limited, mails):
+    limited(mail="1/h")
+    other = make_user("eve@example.com")
+    EmailAddress.objects.create(user=other, email=member.email, verified=False)
+    ask_for_mail(visitor(), member.email)
+    visitor().log_in(other.email, password)
+    ask_for_mail(visitor(), member.email)
+
+    assert len(mails()) == 1
+
+
+@pytest.mark.parametrize("way", ["mail", "change"])
+def test_new_password_lets_new_mails_go_at_every_organisation(
+    way, member, password, visitor, limited, mails, other_organisation
+):
+    limited(mail="2/h")
+    known = visitor()
+    known.log_in(member.email, password)
+    known.client.post("/account/reauthenticate/", {"password": password})
+    elsewhere = visitor()
+    elsewhere.client.defaults["SERVER_NAME"] = other_organisation.domain
+    for _ in range(3):
+        ask_for_mail(elsewhere, member.email)
+        ask_for_mail(visitor(), member.email)
+    old = reset_links(mails)
+    assert len(old) == 4
+
+    if way == "mail":
+        reader = visitor()
+        choose(reader, open_link(reader, old[-1]))
+    else:
+        assert change_password(known, password, f"p-{uuid.uuid4()}").status_code == 302
+
+    for asks in (elsewhere, visitor()):
+        ask_for_mail(asks, member.email)
+        [link] = reset_links(mails)
+        assert open_link(asks, link)
+        assert not any(open_link(asks, dead) for dead in old)
+
+
+def test_link_is_good_once(member, visitor, mails):
+    ask_for_mail(visitor(), member.email)
+    [link] = reset_links(mails)
+    first, second = visitor(), visitor()
+    form, form_of_second = open_link(first, link), open_link(second, link)
+
+    assert choose(first, form)[1].status_code == 302
+    assert "password1" not in choose(second, form_of_second)[1].content.decode(), "though it was open already"
+    assert open_link(visitor(), link) is None
+
+
+@pytest.mark.parametrize("change", ["email", "added", "suspended"])
+def test_link_ends_with_the_addresses_of_the_account(change, member, visitor, mails):
+    ask_for_mail(visitor(), member.email)
+    [link] = reset_links(mails)
+    assert open_link(visitor(), link)
+    if change == "email":
+        member.email = "new@example.com"
+    elif change == "added":
+        EmailAddress.objects.create(user=member, email="second@example.com", verified=False)
+    else:
+        member.is_active = False
+    member.save()
+
+    assert open_link(visitor(), link) is None
+
+
+def test_link_is_good_for_a_day(member, visitor, mails, settings):
+    ask_for_mail(visitor(), member.email)
+    [link] = reset_links(mails)
+    assert settings.PASSWORD_RESET_TIMEOUT == 86_400
+
+    settings.PASSWORD_RESET_TIMEOUT = -1
+    assert open_link(visitor(), link) is None
+
+
+def test_links_work_beside_somebody_at_the_same_address_who_sends_wrong_ones(member, visitor, limited, mails, store):
+    limited(mail_link="3/h", password_reset="3/h", signup="100/h")
+    owner, newcomer, insider = visitor(), visitor(), visitor()
+    ask_for_mail(owner, member.email)
+    [link] = reset_links(mails)
+    sign_up(newcomer, "new@example.com")
+    [message] = mails()
+    confirming = re.search(r"https?://[^/]+(/account/confirm-email/\S+)", message.body).group(1)
+    for _ in range(4):
+        insider.client.post("/account/password/reset/", {"email": "garbage"})
+    wrong = [insider.client.post("/account/confirm-email/guess/").status_code for _ in range(5)]
+    assert wrong == [404] * 3 + [429] * 2
+    assert insider.client.post("/account/password/reset/key/1-set-password/").status_code == 429
+
+    form = open_link(owner, link)
+    assert owner.client.post(form, {"password1": "a", "password2": "b"}).status_code == 200, "to be corrected"
+    assert choose(owner, form)[1].status_code == 302
+    assert newcomer.client.post(confirming).status_code == 302
+    assert EmailAddress.objects.get(email="new@example.com").verified
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_passkeys_work_beside_somebody_at_the_same_address_who_guesses(
+    is_known, member, password, visitor, limited, store
+):
+    limited(login_address="3/h", passkey_address="3/h", login="100/h")
+    passkey, owner, insider = Passkey(member), visitor(), visitor()
+    if is_known:
+        owner.log_in(member.email, password)
+        owner.client.post("/account/logout/")
+    guesses = [insider.log_in(f"n{number}@example.com", "wrong").status_code for number in range(4)]
+    assert guesses == [200] * 3 + [429]
+    wrong = [insider.client.post("/account/2fa/webauthn/login/", {"credential": "{}"}) for _ in range(4)]
+    assert [answer.status_code for answer in wrong] == [302] * 3 + [429]
+
+    assert passkey.log_in(owner.client).status_code == 302
+    assert owner.is_in
+
+
+def test_passkey_of_somebody_else_opens_nothing_and_counts(member, make_user, visitor, limited):
+    limited(passkey_address="1/h")
+    passkey, guesser = Passkey(member), visitor()
+    passkey._user = make_user("eve@example.com")
+
+    assert [passkey.log_in(guesser.client).status_code for _ in range(2)] == [302, 429]
+    assert not guesser.is_in

@@ -119,13 +119,24 @@ def test_very_long_text_is_not_carried_along(rf):
     ]
 
 
-def test_link_of_a_mail_can_be_guessed_only_slowly(organisation, limited):
-    limited(password_reset="2/h")
+@pytest.mark.parametrize("path", ["/account/confirm-email/guess/", "/account/password/reset/key/1-set-password/"])
+def test_link_of_a_mail_can_be_guessed_only_slowly(organisation, limited, path):
+    limited(mail_link="2/h")
     client = Client()
 
-    answers = [client.post(f"/account/confirm-email/guess{number}/") for number in range(4)]
+    answers = [client.post(path) for _ in range(4)]
 
-    assert [answer.status_code for answer in answers][2:] == [429, 429]
+    assert [answer.status_code == 429 for answer in answers] == [False, False, True, True]
+    assert_page(answers[-1])
+
+
+def test_passkey_can_be_guessed_only_slowly(organisation, limited):
+    limited(passkey_address="2/h")
+    client = Client()
+
+    answers = [client.post("/account/2fa/webauthn/login/", {"credential": "{}"}) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [302, 302, 429, 429]
     assert_page(answers[-1])
 
 

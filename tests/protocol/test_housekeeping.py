@@ -13,7 +13,7 @@ from oauth2_provider.models import AccessToken, RefreshToken
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from apps.accounts.tasks import delete_expired_sessions
+from apps.accounts.tasks import delete_expired_sessions, delete_left_log_ins
 from apps.activity.models import ActivityCount
 from apps.activity.tasks import delete_old_activity_counts
 from apps.connections.models import Connection, EndReason
@@ -113,7 +113,7 @@ def test_lists_of_who_is_logged_in_go_with_their_sessions(browser, member):
         UserSession.objects.create(session_key=key, **listed)
         UserSession.objects.filter(session_key=key).update(last_seen_at=now - timedelta(days=days))
 
-    assert delete_expired_sessions(timestamp=0) == 1
+    assert delete_left_log_ins(timestamp=0) == 1
 
     assert not UserSession.objects.filter(session_key="gone").exists()
     assert UserSession.objects.count() == 2
@@ -136,7 +136,7 @@ def test_list_of_an_expired_session_goes_in_its_batch_and_by_an_index(browser, m
         cursor.execute("SET LOCAL enable_bitmapscan = off")
     plan = UserSession.objects.filter(session_key__in=["a", "b"]).explain()
     assert "Index Scan using usersessions_usersession_session_key" in plan, plan
-    [expired, _left] = chores.CHORES["apps.accounts.tasks.delete_expired_sessions"].find_dead(now)
+    [expired] = chores.CHORES["apps.accounts.tasks.delete_expired_sessions"].find_dead(now)
     assert "Index Scan using django_session_expire_date" in expired.sessions.explain()
 
 
@@ -599,6 +599,7 @@ def test_the_worker_knows_its_periodic_tasks():
 
     assert names == {
         "apps.accounts.tasks.delete_expired_sessions",
+        "apps.accounts.tasks.delete_left_log_ins",
         "apps.activity.tasks.delete_old_activity_counts",
         "apps.audit.tasks.anonymise_closed_accounts",
         "apps.audit.tasks.prune_audit_events",

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import os
+import subprocess
 import sys
 import uuid
 from urllib.parse import quote
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from procrastinate.contrib.django.models import ProcrastinateJob
 
@@ -90,6 +93,34 @@ def test_access_log_can_be_off(log_lines, db):
     Client().get("/nowhere")
 
     assert access_lines(log_lines()) == []
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("INFO", ["access", "trouble", "audit"]), ("warning", ["trouble", "audit"]), ("ERROR", ["audit"])],
+)
+def test_nothing_below_the_level_is_logged_but_the_audit_trail(level, expected):
+    code = """
+import logging
+import django
+
+django.setup()
+logging.getLogger("countersign.access").info("access")
+logging.getLogger("procrastinate").warning("trouble")
+logging.getLogger("countersign.audit").info("audit")
+"""
+    environment = {"LOG_LEVEL": level, "LOG_FORMAT": "line", "ACCESS_LOG": "1"}
+    environment["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[-1] for line in done.stderr.splitlines()] == expected
 
 
 # --- what must not be in it -----------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from django.contrib.auth import logout
 from django.db import transaction
@@ -40,6 +40,8 @@ from apps.tokens.profiles import TokenProfile
 
 #: The session key of what the home page says after a refusal that goes there.
 DENIAL_NOTICE = "denial_notice"
+#: Characters of a request beside its `state`: it is remembered while somebody logs in, and anybody can send one.
+LONGEST_WITHOUT_STATE = 10_000
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ class AuthorizationView(BaseAuthorizationView):
         if ours.get("approval_prompt") == "force":
             prompts.add("consent")
         problem = f"Repeated or malformed parameter: {', '.join(repeated)}." if repeated else ""
+        if len(request.get_full_path()) - len(quote(asked["state"] or "")) > LONGEST_WITHOUT_STATE:
+            problem = "The request is too long."
         if "none" in prompts and len(prompts) > 1:
             problem = "The parameter prompt combines none with another value."
         if problem:
@@ -168,6 +172,9 @@ class AuthorizationView(BaseAuthorizationView):
         user = request.user
         if user.is_authenticated:
             buckets.append(bucket("authorize", user.pk))
+        elif not request.session.session_key and "none" not in self.authorization.prompts:
+            # It will leave a row, whatever the application.
+            buckets.append(bucket("new_session", network_of(request)))
         return take(*buckets, application=application, about=user if user.is_authenticated else None).refusal
 
     def _optional_scopes(self) -> list[str]:
