@@ -99,7 +99,11 @@ def _anonymise_events(user_id: uuid.UUID, events: list[int]) -> int:
         "event_id", "part", "event__person_commitment", "event__about_commitment"
     )
     signed = [
-        (event_id, part, anonymisation_signature(event_id, part, by if part == AuditPerson.Part.ACTOR else about))
+        (
+            event_id,
+            part,
+            anonymisation_signature(event_id, part, bytes((by if part == AuditPerson.Part.ACTOR else about) or b"")),
+        )
         for event_id, part, by, about in rows
     ]
     if not signed:  # somebody else was faster

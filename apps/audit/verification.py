@@ -136,7 +136,7 @@ def _is_from_before(event: AuditEvent, seal: AuditSeal, cluster: str) -> bool:
 
 def _verify_people(events: dict[int, AuditEvent], seal: int | None) -> Iterator[Finding]:
     missing = {
-        (event.pk, str(part)): bytes(committed)
+        (event.pk, str(part)): committed
         for event in events.values()
         for part in AuditPerson.Part
         if (committed := _commitment_in(event, part)) is not None
@@ -147,13 +147,14 @@ def _verify_people(events: dict[int, AuditEvent], seal: int | None) -> Iterator[
         committed = _commitment_in(event, person.part)
         address = str(person.address) if person.address else None
         now = commitment(bytes(person.salt), person.user_id, person.name, address, person.user_agent)
-        if committed is None or bytes(committed) != now:
+        if committed != now:
             yield Finding("its person was changed or put in afterwards", seal=seal, event=event.pk)
     yield from _verify_missing(missing, seal)
 
 
 def _commitment_in(event: AuditEvent, part: str) -> bytes | None:
-    return event.person_commitment if part == AuditPerson.Part.ACTOR else event.about_commitment
+    committed = event.person_commitment if part == AuditPerson.Part.ACTOR else event.about_commitment
+    return None if committed is None else bytes(committed)
 
 
 def _verify_missing(missing: dict[tuple[int, str], bytes], seal: int | None) -> Iterator[Finding]:
