@@ -36,6 +36,8 @@ class Habits:
     hsts_value: str = "max-age=63072000"
     seconds_ahead: float = 0
     answers_itself: int = 0
+    #: Whether it has a request's body before it passes the request on.
+    reads_bodies: bool = True
 
 
 @contextmanager
@@ -147,8 +149,11 @@ class _Handler(BaseHTTPRequestHandler):
         if habits.passes_underscores:
             # The tests' server drops such names by itself; Granian takes the two for one, and either may win.
             headers |= {name.replace("_", "-"): value for name, value in self.headers.items() if "_" in name}
+        # Whoever does not wait for it would copy it as it comes; nothing of ours reads it.
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))) if habits.reads_bodies else b""
+        self.close_connection = self.close_connection or not habits.reads_bodies
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream_port, timeout=20)
-        upstream.request("GET", self.path, headers=headers | {"Connection": "close"})
+        upstream.request("GET", self.path, body or None, headers=headers | {"Connection": "close"})
         answer = upstream.getresponse()
         body = answer.read()
         upstream.close()

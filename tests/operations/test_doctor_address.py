@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.core.signing import TimestampSigner
 from django.test import Client
 
-from apps.operations.doctor import address
+from apps.operations.doctor import address, bodies
 from apps.operations.doctor.findings import Finding, Level, Patient
 from apps.operations.mirror import HEADER, make_pass
 from apps.organisations.models import Organisation
@@ -60,6 +60,7 @@ def levels(found: Iterator[Finding]) -> set[Level]:
         address.examine_metadata,
         address.examine_long_request,
         address.examine_public_clock,
+        bodies.examine_half_body,
     ],
 )
 def test_good_proxy_is_found_good(behind, check):
@@ -76,6 +77,7 @@ def test_good_proxy_is_found_good(behind, check):
         address.examine_metadata,
         address.examine_long_request,
         address.examine_public_clock,
+        bodies.examine_half_body,
     ],
 )
 def test_proxy_is_found_where_it_is_said_to_be_and_asked_by_its_public_name(behind, settings, check):
@@ -148,6 +150,7 @@ def test_nobody_is_told_to_bind_localhost_to_https(behind, settings):
         (address.examine_pages, {"hsts": 1, "hsts_value": "max-age=300"}, "HSTS_SECONDS"),
         (address.examine_pages, {"hsts": 1, "hsts_value": "max-age=63072000; includeSubDomains"}, "HSTS_SUBDOMAINS"),
         (address.examine_public_clock, {"seconds_ahead": 100}, "NTP"),
+        (bodies.examine_half_body, {"reads_bodies": False}, "read the body first"),
         (address.examine_tls, {"days": 10}, "renewed"),
         (address.examine_tls, {"days": 2}, "renewed"),
         (address.examine_tls, {"days": -1}, "certificate"),

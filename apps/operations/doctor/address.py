@@ -45,7 +45,7 @@ def examine_tls(patient: Patient) -> Iterator[Finding]:
         yield problem(f"{patient.url} is not https.", "Give --url https://…, the address that users call.")
         return
     try:
-        with _connect(patient) as plain, _trust().wrap_socket(plain, server_hostname=parts.hostname) as secured:
+        with connect(patient) as plain, trust().wrap_socket(plain, server_hostname=parts.hostname) as secured:
             version, certificate = secured.version(), secured.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
         yield problem(
@@ -318,7 +318,7 @@ def examine_public_clock(patient: Patient) -> Iterator[Finding]:
 
 
 def _client(patient: Patient) -> httpx.Client:
-    transport = _Detour(*_where(patient), verify=_trust(), trust_env=False)
+    transport = _Detour(*_where(patient), verify=trust(), trust_env=False)
     return httpx.Client(base_url=patient.url, transport=transport, timeout=TIMEOUT, trust_env=False)
 
 
@@ -348,14 +348,14 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _trust() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
     """Return a context that trusts the system's authorities or SSL_CERT_FILE, and Mozilla's, as there may be none."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
 
 
-def _connect(patient: Patient) -> socket.socket:
+def connect(patient: Patient) -> socket.socket:
     return socket.create_connection(_where(patient), timeout=TIMEOUT)
 
 
@@ -369,7 +369,7 @@ def _takes_old_tls(patient: Patient) -> bool:
     try:
         context.set_ciphers("ALL:@SECLEVEL=0")
         name = urlsplit(patient.url).hostname
-        with _connect(patient) as plain, context.wrap_socket(plain, server_hostname=name):
+        with connect(patient) as plain, context.wrap_socket(plain, server_hostname=name):
             return True
     except (ssl.SSLError, OSError):
         return False

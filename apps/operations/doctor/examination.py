@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 from psycopg import errors
 
-from apps.operations.doctor import address, configuration, content, database, files, keys, mail, work
+from apps.operations.doctor import address, bodies, configuration, content, database, files, keys, mail, work
 from apps.operations.doctor.findings import Check, Finding, Level, Patient, problem, warning
 
 #: Seconds for a check that waits for another server, and for all checks together.
@@ -27,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     Check("connections", database.examine_connections, needs_database=True),
     Check("clock", database.examine_clock, needs_database=True),
     Check("signing keys", keys.examine_signing_keys, needs_database=True),
+    Check("webhook keys", keys.examine_sealed, needs_database=True),
     Check("audit trail", keys.examine_audit_trail, needs_database=True),
     Check("worker", work.examine_worker, needs_database=True),
     Check("queue", work.examine_queue, needs_database=True),
@@ -53,6 +54,7 @@ CHECKS_OF_ADDRESS: tuple[Check, ...] = (
     Check("arrival", address.examine_arrival, waits=True),
     Check("metadata", address.examine_metadata, waits=True),
     Check("long requests", address.examine_long_request, waits=True),
+    Check("half a body", bodies.examine_half_body, waits=True),
     Check("pages", address.examine_pages, waits=True),
     Check("public clock", address.examine_public_clock, waits=True),
 )
