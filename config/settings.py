@@ -74,7 +74,7 @@ MIDDLEWARE = [
     "apps.operations.middleware.ProbeMiddleware",
     "apps.telemetry.middleware.TelemetryMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "apps.operations.static_files.StaticFilesMiddleware",
     "apps.audit.middleware.AuditContextMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
