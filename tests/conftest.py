@@ -13,14 +13,14 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
+from allauth.mfa.totp.internal import auth as totp
 from django.contrib.auth.hashers import make_password
 from django.core import mail
 from django.core.mail import EmailMessage
 from django.core.management import call_command
 from django.db import connection, connections
-from django.db.backends.postgresql.operations import DatabaseOperations
 from django.http import HttpResponse
-from django.test import Client
+from django.test import Client, TransactionTestCase
 from procrastinate import JobContext
 from procrastinate.contrib.django import app as procrastinate_app
 from procrastinate.contrib.django.models import ProcrastinateJob
@@ -32,6 +32,7 @@ from apps.organisations.letters import Letter
 from apps.organisations.mail import queue_letters
 from apps.organisations.models import Organisation
 from apps.tokens import keys
+from tests.emptying import Emptying
 
 CALLBACK = "https://partner.example/callback"
 
@@ -52,33 +53,13 @@ SCOPES = {
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Make the signing keys once: an RSA key takes a quarter of a second."""
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Make the signing keys once: an RSA key takes a quarter of a second. See to it that emptying is quick."""
     with django_db_blocker.unblock():
         keys.ensure_signing_keys()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _emptied_by_truncate() -> Iterator[None]:
-    """Let Django empty the audit trail after a test that committed: for everybody else it is append-only."""
-    tables = (
-        "audit_auditevent",
-        "audit_sealedevent",
-        "audit_auditseal",
-        "audit_auditperson",
-        "audit_anonymisedperson",
-    )
+        emptying = Emptying()
     with pytest.MonkeyPatch.context() as patch:
-        flush = DatabaseOperations.sql_flush
-
-        def unguarded_flush(*args: Any, **kwargs: Any) -> list[str]:
-            before = [f"GRANT TRUNCATE ON {table} TO CURRENT_USER" for table in tables]
-            before += [f"ALTER TABLE {table} DISABLE TRIGGER audit_no_truncate" for table in tables]
-            after = [f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER audit_no_truncate" for table in tables]
-            after += [f"REVOKE TRUNCATE ON {table} FROM CURRENT_USER" for table in tables]
-            return [*before, *flush(*args, **kwargs), *after]
-
-        patch.setattr(DatabaseOperations, "sql_flush", unguarded_flush)
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: emptying.empty())
         yield
 
 
@@ -376,6 +357,14 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(run, calls))
+
+
+def totp_code(secret: str) -> str:
+    """What an authenticator app shows now: a code that is good for some seconds more."""
+    left = totp.app_settings.TOTP_PERIOD - time.time() % totp.app_settings.TOTP_PERIOD
+    if left < 5:
+        time.sleep(left)
+    return totp.format_hotp_value(totp.hotp_value(secret, next(totp.yield_hotp_counters_from_time())))
 
 
 def queue_mails(*recipients: str) -> None:

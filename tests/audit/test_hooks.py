@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret, hotp_value, yield_hotp_counters_from_time
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group
 from django.contrib.auth.signals import user_login_failed
@@ -30,7 +30,7 @@ from apps.webhooks import services as webhooks
 from apps.webhooks.delivery import Result
 from apps.webhooks.models import Endpoint, Failure, KeyKind, Notification, NotificationType
 from apps.webhooks.outbox import record_attempt
-from tests.conftest import Browser
+from tests.conftest import Browser, totp_code
 
 
 @pytest.fixture(autouse=True)
@@ -234,16 +234,12 @@ def test_password_and_second_factor_are_events(organisation, member, password, c
     client.post("/account/reauthenticate/", {"password": new})
     client.get("/account/2fa/totp/activate/")
     secret = client.session["mfa.totp.secret"]
-    client.post("/account/2fa/totp/activate/", {"code": totp(secret)})
+    client.post("/account/2fa/totp/activate/", {"code": totp_code(secret)})
 
     assert "user:password:changed" in tags()
     assert last("user:second_factor:added").details["kind"] in {"totp", "recovery_codes"}
     assert secret not in everything_stored()
     assert new not in everything_stored()
-
-
-def totp(secret):
-    return f"{hotp_value(secret, next(yield_hotp_counters_from_time())):06d}"
 
 
 def test_wrong_second_factor_is_an_event(organisation, member, password, client):
@@ -297,6 +293,10 @@ def test_tag_without_words_is_spelt_out():
     assert sentence("team:application:unheard_of", {}) == spell_out("team:application:unheard_of")
     assert spell_out("team:application:unheard_of") == "Application unheard of"
 
+
+def test_history_tells_reviewers_commands_and_the_worker_apart(application, member):
+    note(application.row, HistoryKind.APPROVED, actor=member, is_by_reviewer=True)
+    note(application.row, HistoryKind.APPROVED, actor=None)
     note(application.row, HistoryKind.WEBHOOK_CHANGED, actor=None, is_by_server=True, paused=True)
 
     assert tags() == [
@@ -341,10 +341,6 @@ def test_webhook_that_the_worker_pauses_is_not_put_down_to_an_operator(applicati
     assert (event.details, actor_of(event)) == ({"paused": True}, None)
     assert not AuditEvent.objects.filter(tag__startswith="operator:").exists()
 
-
-def test_history_tells_reviewers_commands_and_the_worker_apart(application, member):
-    note(application.row, HistoryKind.APPROVED, actor=member, is_by_reviewer=True)
-    note(application.row, HistoryKind.APPROVED, actor=None)
 
 def test_facts_are_said_in_words():
     assert fact("is_known", True) == ("the account exists", "yes")
