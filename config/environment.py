@@ -66,6 +66,15 @@ SECTIONS: tuple[Section, ...] = (
                 is_secret=True,
             ),
             Variable(
+                "SECRET_KEY_FALLBACKS",
+                "list",
+                "Earlier deployment secrets, while `SECRET_KEY` is being changed: what was sealed with them can still"
+                " be read (operating.md, a new secret). Without a comma in them.",
+                default=[],
+                example="(the secret of before)",
+                is_secret=True,
+            ),
+            Variable(
                 "DATABASE_URL",
                 "URL",
                 "The PostgreSQL database, version 14 or newer.",

@@ -20,6 +20,8 @@ VAR_DIR = Path(env("VAR_DIR"))
 
 # The deployment secret: sessions, and by HKDF the keys that protect signing keys at rest.
 SECRET_KEY: str = env("SECRET_KEY")
+# Earlier ones, which are still read (apps/sealing, and Django's own signatures).
+SECRET_KEY_FALLBACKS: list[str] = env("SECRET_KEY_FALLBACKS")
 # production, or development: what `config/environment.py` says of it.
 ENVIRONMENT: str = env("ENVIRONMENT")
 DEBUG = env("DEBUG")

@@ -9,10 +9,11 @@ from ipaddress import ip_address
 from typing import Any
 
 from apps.audit.models import AuditEvent, AuditSeal
-from apps.sealing import derive_secret
+from apps.sealing import derive_secret, derive_secrets
 
 #: What the first seal says came before it.
 BEGINNING = bytes(32)
+_PURPOSE = "audit-seals"
 
 
 def canonical(*values: Any) -> bytes:
@@ -52,19 +53,24 @@ def seal_digest(seal: AuditSeal, event_digests: list[bytes]) -> bytes:
     return hashlib.sha256(bytes(seal.previous_digest) + _header(seal) + b"".join(event_digests)).digest()
 
 
-def seal_signature(seal: AuditSeal) -> bytes:
+def signing_keys() -> list[bytes]:
+    """Return the key that signs, and after it those of the deployment's earlier secrets, as far as they still count."""
+    return derive_secrets(_PURPOSE)
+
+
+def seal_signature(seal: AuditSeal, key: bytes | None = None) -> bytes:
     """Return the HMAC over the seal; it can be checked when the events are gone."""
-    return _sign(bytes(seal.previous_digest) + bytes(seal.digest) + _header(seal))
+    return _sign(bytes(seal.previous_digest) + bytes(seal.digest) + _header(seal), key)
 
 
-def pruning_signature(seal_id: int, pruned_at: datetime) -> bytes:
+def pruning_signature(seal_id: int, pruned_at: datetime, key: bytes | None = None) -> bytes:
     """Return the HMAC that says that retention has pruned the seal at that time."""
-    return _sign(canonical("pruned", seal_id, pruned_at))
+    return _sign(canonical("pruned", seal_id, pruned_at), key)
 
 
-def anonymisation_signature(event_id: int, part: str, committed: bytes) -> bytes:
+def anonymisation_signature(event_id: int, part: str, committed: bytes, key: bytes | None = None) -> bytes:
     """Return the HMAC that says that the person of that part, to whom the event is committed, was made anonymous."""
-    return _sign(canonical("anonymised", event_id, part, committed))
+    return _sign(canonical("anonymised", event_id, part, committed), key)
 
 
 def _header(seal: AuditSeal) -> bytes:
@@ -80,8 +86,8 @@ def _header(seal: AuditSeal) -> bytes:
     )
 
 
-def _sign(message: bytes) -> bytes:
-    return hmac.digest(derive_secret("audit-seals"), message, "sha256")
+def _sign(message: bytes, key: bytes | None) -> bytes:
+    return hmac.digest(key or derive_secret(_PURPOSE), message, "sha256")
 
 
 def _spell(value: Any) -> str:

@@ -2,9 +2,10 @@
 
 import hmac
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db import connection as database
@@ -19,6 +20,7 @@ from apps.audit.digests import (
     pruning_signature,
     seal_digest,
     seal_signature,
+    signing_keys,
 )
 from apps.audit.models import AnonymisedPerson, AuditEvent, AuditPerson, AuditSeal, SealedEvent
 from apps.audit.sealing import cluster_id
@@ -51,6 +53,9 @@ class Report:
     sealed_events: int = 0
     unsealed_events: int = 0
     pruned_seals: int = 0
+    #: Made with an earlier secret (SECRET_KEY_FALLBACKS), and the newest of them: who knows that secret can make such.
+    earlier_seals: int = 0
+    last_earlier_seal: int | None = None
     #: The newest seal; its digest, kept elsewhere, is an anchor for the next verification.
     last_seal: int | None = None
     last_digest: str = ""
@@ -84,8 +89,12 @@ def _verify_chain(report: Report, anchors: dict[int, bytes]) -> Iterator[Finding
             yield Finding(f"is missing, and so is what lies between it and seal {seal.pk}", seal=expected)
         elif bytes(seal.previous_digest) != (bytes(previous.digest) if previous else BEGINNING):
             yield Finding("does not follow from the seal before it", seal=seal.pk)
-        if not hmac.compare_digest(bytes(seal.signature), seal_signature(seal)):
+        signer = _signer(bytes(seal.signature), partial(seal_signature, seal))
+        if signer is None:
             yield Finding("was changed, or made by somebody without this deployment's secret", seal=seal.pk)
+        elif signer > 0:
+            report.earlier_seals += 1
+            report.last_earlier_seal = seal.pk
         if seal.pk in unseen and unseen.pop(seal.pk) != bytes(seal.digest):
             yield Finding("is not the one whose digest was given", seal=seal.pk)
         if seal.pruned_at is not None:
@@ -100,9 +109,17 @@ def _verify_chain(report: Report, anchors: dict[int, bytes]) -> Iterator[Finding
         report.last_seal, report.last_digest = previous.pk, bytes(previous.digest).hex()
 
 
+def _signer(signature: bytes, sign: Callable[..., bytes]) -> int | None:
+    """Return which key has signed: 0 for that of SECRET_KEY, above for SECRET_KEY_FALLBACKS; None: no key of ours."""
+    for number, key in enumerate(signing_keys()):
+        if hmac.compare_digest(signature, sign(key=key)):
+            return number
+    return None
+
+
 def _verify_pruned(seal: AuditSeal) -> Iterator[Finding]:
     signature = bytes(seal.pruned_signature or b"")
-    if seal.pruned_at is None or not hmac.compare_digest(signature, pruning_signature(seal.pk, seal.pruned_at)):
+    if seal.pruned_at is None or _signer(signature, partial(pruning_signature, seal.pk, seal.pruned_at)) is None:
         yield Finding("its events were deleted, and not by retention", seal=seal.pk)
     if SealedEvent.objects.filter(seal=seal).exists():
         yield Finding("was pruned, and still has events", seal=seal.pk)
@@ -164,7 +181,7 @@ def _verify_missing(missing: dict[tuple[int, str], bytes], seal: int | None) -> 
     signatures = {(note.event_id, note.part): bytes(note.signature) for note in notes}
     for (event_id, part), committed in sorted(missing.items()):
         signature = signatures.get((event_id, part), b"")
-        if not hmac.compare_digest(signature, anonymisation_signature(event_id, part, committed)):
+        if _signer(signature, partial(anonymisation_signature, event_id, part, committed)) is None:
             yield Finding("its person was deleted, and not because an account was closed", seal=seal, event=event_id)
 
 
@@ -214,6 +231,8 @@ def as_json(report: Report) -> str:
         "intact": report.is_intact,
         "seals": report.seals,
         "pruned_seals": report.pruned_seals,
+        "earlier_seals": report.earlier_seals,
+        "last_earlier_seal": report.last_earlier_seal,
         "sealed_events": report.sealed_events,
         "unsealed_events": report.unsealed_events,
         "last_seal": report.last_seal,

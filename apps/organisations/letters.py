@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 
-from apps.sealing import cipher
+from apps.sealing import cipher, needs_resealing
 
 _PURPOSE = "mail"
 
@@ -27,3 +27,10 @@ class Letter:
 def unseal(sealed: str) -> Letter:
     """Return the letter. Raises cryptography.fernet.InvalidToken if the deployment has another secret now."""
     return Letter(**json.loads(cipher(_PURPOSE).decrypt(sealed)))
+
+
+def reseal(sealed: str) -> str | None:
+    """Return the letter sealed with the newest secret; None if it is already. Raises InvalidToken as `unseal` does."""
+    if not needs_resealing(_PURPOSE, sealed.encode()):
+        return None
+    return cipher(_PURPOSE).rotate(sealed.encode()).decode()

@@ -85,6 +85,8 @@ for _outcome in ("ok", "refused", "second_factor_refused"):
     logins.labels(_outcome)
 for _outcome in ("sent", "tried_again", "put_off", "given_up"):
     mails.labels(_outcome)
+#: The webhook's keys are sealed with another deployment secret.
+webhook_deliveries.labels("key_closed")
 
 
 def one_of(word: str, words: frozenset[str]) -> str:

@@ -18,7 +18,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from jwt.algorithms import RSAAlgorithm
 
-from apps.sealing import cipher
+from apps.sealing import cipher, needs_resealing
 from apps.tokens.models import SigningKey
 
 #: How long a process goes on with the keys it has loaded before it looks for a rotation, in seconds.
@@ -108,6 +108,18 @@ def is_readable(key: SigningKey) -> bool:
         cipher("signing-keys").decrypt(bytes(key.encrypted_private_key))
     except InvalidToken:
         return False
+    return True
+
+
+def reseal_key(key: SigningKey) -> bool:
+    """Seal the private part with the newest secret, if it is not, and say whether it was not; it is not saved yet.
+
+    Raises InvalidToken if no secret that we have opens it.
+    """
+    sealed = bytes(key.encrypted_private_key)
+    if not needs_resealing("signing-keys", sealed):
+        return False
+    key.encrypted_private_key = cipher("signing-keys").rotate(sealed)
     return True
 
 

@@ -1,6 +1,7 @@
 """What the background worker does for this app: deliver, look after what was forgotten, delete what is old."""
 
 import asyncio
+import logging
 import threading
 import time
 import uuid
@@ -22,10 +23,13 @@ from apps.telemetry import metrics, tracing
 from apps.webhooks import outbox
 from apps.webhooks.delivery import Message, open_client, send
 from apps.webhooks.forgetting import forget_notifications
+from apps.webhooks.keys import ClosedKeyError
 from apps.webhooks.models import EndpointKey, Notification
 from apps.webhooks.old_notifications import OldNotifications
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 QUEUE = "webhooks"
 #: Seconds after which a turn begins no further delivery, so that other endpoints get theirs.
@@ -59,6 +63,11 @@ async def deliver(context: JobContext, *, endpoint_id: str) -> None:
         if turn.destination is not None:
             await _deliver_turn(endpoint, turn)
             wake_at = await _in_database(outbox.end_turn, endpoint_id=endpoint)
+    except ClosedKeyError:
+        # Not the receiver's fault: nothing of the day of tries is spent. What is overdue is looked for every minute.
+        metrics.webhook_deliveries.labels("key_closed").inc()
+        log.error("SECRET_KEY does not open the keys of the webhook %s: what it is to be told waits.", endpoint)
+        return
     finally:
         if has_place:
             _failing_places.release()

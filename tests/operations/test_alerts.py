@@ -218,6 +218,10 @@ CASES = [
     Case(FAIL, "when few do", deliveries(delivered="0+2x999", status="0+1x999"), 2 * HOUR, False),
     # Five tries of one notification, in a night without another.
     Case(FAIL, "for one notification", deliveries(status=steps(60, 65, 125, 425, 1_325, until=HOUR)), 1_900, False),
+    Case(
+        "CountersignWebhookKeysClosed", "when one is", deliveries(delivered="0+9x99", key_closed="0x20 1x20"), 360, True
+    ),
+    Case("CountersignWebhookKeysClosed", "without any", deliveries(status="0+1x99", key_closed="0x99"), 600, False),
     Case("CountersignLogInsRefused", "with many", log_ins(ok="0+1x99", refused="0+15x99"), 1_300, True),
     Case("CountersignLogInsRefused", "on a busy day", log_ins(ok="0+15x99", refused="0+15x99"), 1_300, False),
     Case(REFUSED, "more than accepted", oauth(ok="0+5x200", invalid_client="0+15x200"), 2_400, True),

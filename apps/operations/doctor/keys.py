@@ -1,4 +1,4 @@
-"""What depends on the deployment secret: signing keys, and the seals of the audit trail."""
+"""What depends on the deployment secret: signing keys, webhook keys, and the seals of the audit trail."""
 
 import hmac
 from collections.abc import Iterator
@@ -7,9 +7,10 @@ from datetime import timedelta
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from apps.audit.digests import seal_signature
+from apps.audit.digests import seal_signature, signing_keys
 from apps.audit.models import AuditEvent, AuditSeal, SealedEvent
 from apps.operations.doctor.findings import Finding, Patient, ok, plural, problem, span, warning
+from apps.operations.resealing import look_at_keys
 from apps.tokens.keys import is_readable
 from apps.tokens.models import SigningKey
 
@@ -48,10 +49,30 @@ def examine_signing_keys(patient: Patient) -> Iterator[Finding]:
         yield ok(f"{plural(len(keys), 'signing key')}, open with this SECRET_KEY, {span(age.total_seconds())} old")
 
 
+def examine_sealed(patient: Patient) -> Iterator[Finding]:
+    """Do the keys in the database open, and with SECRET_KEY alone?"""
+    webhooks, signing = look_at_keys()
+    if webhooks.closed:
+        yield problem(
+            f"SECRET_KEY does not open {plural(webhooks.closed, 'webhook key')}: nothing is delivered there.",
+            f"{_OTHER_SECRET}. If it is lost: let the teams make new keys at their application's webhook.",
+        )
+    earlier = webhooks.resealed + signing.resealed
+    if earlier:
+        yield warning(
+            f"only an earlier secret of SECRET_KEY_FALLBACKS opens {plural(earlier, 'key')}.",
+            "Run manage.py reseal, before you take the earlier secret out.",
+        )
+    if not webhooks.closed and not earlier:
+        yield ok(f"{plural(webhooks.current, 'webhook key')}, each opens with this SECRET_KEY")
+
+
 def examine_audit_trail(patient: Patient) -> Iterator[Finding]:
     """Is the newest seal ours, and is nothing left unsealed?"""
     last = AuditSeal.objects.order_by("-pk").first()
-    if last is not None and not hmac.compare_digest(bytes(last.signature), seal_signature(last)):
+    if last is not None and not any(
+        hmac.compare_digest(bytes(last.signature), seal_signature(last, key)) for key in signing_keys()
+    ):
         yield problem(
             f"seal {last.pk} of the audit trail was not made with this SECRET_KEY, or has been changed.",
             f"{_OTHER_SECRET}, and run manage.py verify_audit.",

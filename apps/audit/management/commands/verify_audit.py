@@ -36,6 +36,12 @@ class Command(BaseCommand):
                 f"The audit trail is {state}: {report.seals} seals ({report.pruned_seals} of them pruned), "
                 f"{report.sealed_events} sealed events, {report.unsealed_events} not sealed yet."
             )
+            if report.last_earlier_seal is not None:
+                self.stdout.write(
+                    f"{report.earlier_seals} seals were made with an earlier SECRET_KEY, up to seal"
+                    f" {report.last_earlier_seal}. If that is newer than your change of it, or if somebody else may"
+                    " know the earlier one, compare them with the digests in the log (--anchor)."
+                )
             if report.last_seal is not None:
                 self.stdout.write(f"The newest seal is {report.last_seal}:{report.last_digest}")
         if not report.is_intact:

@@ -1,0 +1,206 @@
+"""A new SECRET_KEY: with the earlier one beside it all goes on, and after `reseal` it is not needed any more."""
+
+import io
+import json
+import secrets
+
+import pytest
+from cryptography.fernet import InvalidToken
+from django.core import mail
+from django.core.management import call_command
+from django.test import Client
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from apps.audit import sealing as audit_sealing
+from apps.audit import trail
+from apps.audit.models import AuditSeal
+from apps.audit.verification import verify
+from apps.operations.doctor import keys as doctor
+from apps.operations.doctor.findings import Level, Patient
+from apps.sealing import derive_secret
+from apps.telemetry import metrics
+from apps.tokens.keys import ensure_signing_keys, forget_loaded_keys, is_readable, signing_key
+from apps.tokens.models import SigningKey
+from apps.webhooks.keys import open_key
+from apps.webhooks.models import EndpointKey, KeyKind, Notification, State
+from apps.webhooks.services import rotate_key, send_test, set_endpoint, wake_endpoints
+from tests.conftest import queue_mails, run_worker
+from tests.webhooks.receivers import receiving, respond
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def use(settings):
+    """Go on with another secret, as processes do that were started again; and the ones before it."""
+
+    def use(secret, *earlier):
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = secret, list(earlier)
+        derive_secret.cache_clear()
+        forget_loaded_keys()
+
+    own = settings.SECRET_KEY
+    yield use
+    # What another test reads is sealed with the secret of all tests again.
+    use(own, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    call_command("reseal", stdout=io.StringIO())
+    use(own)
+
+
+@pytest.fixture
+def old(settings):
+    return settings.SECRET_KEY
+
+
+@pytest.fixture
+def new():
+    return secrets.token_urlsafe(48)
+
+
+@pytest.fixture
+def receiver(make_application):
+    """An endpoint of an application, whose keys are sealed."""
+    ProcrastinateJob.objects.all().delete()
+    application = make_application("connection")
+    with receiving(respond(200)) as receiver:
+        set_endpoint(application=application.row, actor=None, url=receiver.url)
+        receiver.application = application.row
+        yield receiver
+    ProcrastinateJob.objects.all().delete()
+
+
+def reseal():
+    output = io.StringIO()
+    try:
+        call_command("reseal", "--json", stdout=output)
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    return status, {each["name"]: each for each in json.loads(output.getvalue())["sealed"]}
+
+
+def levels(check):
+    return [finding.level for finding in check(Patient())]
+
+
+def test_with_the_earlier_secret_everything_goes_on(use, old, new, receiver, member, password):
+    ensure_signing_keys()
+    kids = {name: signing_key(name).kid for name in ("RS256", "HS256")}
+    queue_mails("ada@example.com")
+    browser = Client()
+    assert browser.login(email=member.email, password=password)
+
+    use(new, old)
+
+    assert {name: signing_key(name).kid for name in kids} == kids
+    assert browser.get("/account/").status_code == 200
+    send_test(application=receiver.application)
+    run_worker(queues=["webhooks", "mail"])
+    assert Notification.objects.get().state == State.DELIVERED
+    assert [letter.to for letter in mail.outbox] == [["ada@example.com"]]
+
+
+def test_without_the_earlier_secret_nothing_would_open(use, old, new, receiver):
+    ensure_signing_keys()
+    use(new)
+
+    assert not any(is_readable(key) for key in SigningKey.objects.all())
+    with pytest.raises(InvalidToken):
+        open_key(EndpointKey.objects.first())
+    assert levels(doctor.examine_sealed) == [Level.PROBLEM]
+    status, tallies = reseal()
+    assert status == 1
+    assert tallies["webhook keys"] == {"name": "webhook keys", "current": 0, "resealed": 0, "closed": 2}
+
+
+def test_after_resealing_the_earlier_secret_is_not_needed(use, old, new, receiver):
+    ensure_signing_keys()
+    kid = signing_key("RS256").kid
+    values = {key.pk: open_key(key) for key in EndpointKey.objects.all()}
+    queue_mails("ada@example.com", "eve@example.com")
+    ProcrastinateJob.objects.filter(task_name__endswith="send_mail").update(attempts=1)
+    use(new, old)
+    assert levels(doctor.examine_sealed) == [Level.WARNING]
+
+    status, tallies = reseal()
+
+    assert status == 0
+    assert {name: (tally["resealed"], tally["closed"]) for name, tally in tallies.items()} == {
+        "webhook keys": (2, 0),
+        "signing keys": (SigningKey.objects.count(), 0),
+        "mails in the queue": (2, 0),
+    }
+    use(new)
+    assert levels(doctor.examine_sealed) == [Level.OK]
+    assert signing_key("RS256").kid == kid
+    assert {key.pk: open_key(key) for key in EndpointKey.objects.all()} == values
+    send_test(application=receiver.application)
+    run_worker(queues=["webhooks", "mail"])
+    assert Notification.objects.get().state == State.DELIVERED
+    assert len(mail.outbox) == 2
+    assert {tally["resealed"] for tally in reseal()[1].values()} == {0}
+
+
+def test_all_batches_are_resealed(use, old, new, receiver, monkeypatch):
+    monkeypatch.setattr("apps.operations.resealing.BATCH_SIZE", 1)
+    queue_mails("ada@example.com", "eve@example.com")
+    use(new, old)
+
+    tallies = reseal()[1]
+
+    assert tallies["webhook keys"]["resealed"] == tallies["mails in the queue"]["resealed"] == 2
+
+
+def test_seals_of_the_earlier_secret_are_told_apart_and_not_taken_for_forged(use, old, new):
+    trail.record("server:thing:done")
+    audit_sealing.seal_events(batches=10)
+    first = AuditSeal.objects.latest("pk").pk
+    use(new, old)
+    assert levels(doctor.examine_audit_trail) == [Level.OK]
+    trail.record("server:thing:done")
+    audit_sealing.seal_events(batches=10)
+
+    report = verify()
+
+    assert report.findings == []
+    assert (report.last_earlier_seal, report.last_seal) == (first, first + 1)
+    output = io.StringIO()
+    call_command("verify_audit", stdout=output)
+    assert f"were made with an earlier SECRET_KEY, up to seal {first}." in output.getvalue()
+    use(new)
+    assert {finding.seal for finding in verify().findings} == set(range(1, first + 1))
+    use(secrets.token_urlsafe(48), new)
+    assert first in {finding.seal for finding in verify().findings}
+
+
+def test_webhook_whose_key_does_not_open_shows_in_the_figures_and_waits(use, old, new, receiver, caplog):
+    def counted():
+        return metrics.REGISTRY.get_sample_value("countersign_webhook_deliveries_total", {"outcome": "key_closed"})
+
+    before = counted()
+    use(new)
+    send_test(application=receiver.application)
+
+    run_worker(queues=["webhooks"])
+
+    assert counted() > before
+    notification = Notification.objects.get()
+    assert (notification.state, notification.tries) == (State.QUEUED, 0)
+    assert "SECRET_KEY does not open the keys of the webhook" in caplog.text
+    use(old)
+    ProcrastinateJob.objects.all().delete()
+    wake_endpoints([notification.endpoint_id])
+    run_worker(queues=["webhooks"])
+    assert Notification.objects.get().state == State.DELIVERED
+
+
+def test_new_keys_take_over_at_once_when_the_secret_was_lost(use, new, receiver):
+    use(new)
+    fresh = {kind: rotate_key(application=receiver.application, actor=None, kind=kind) for kind in KeyKind}
+    send_test(application=receiver.application)
+
+    run_worker(queues=["webhooks"])
+
+    assert Notification.objects.get().state == State.DELIVERED
+    [request] = receiver.requests
+    assert request.headers["authorization"] == f"Token {fresh[KeyKind.API_KEY]}"
