@@ -48,6 +48,7 @@ MEMBERS_PAGES = [
 @pytest.fixture
 def assert_accessible(complaints: list[str]) -> Callable[[Page], None]:
     def check(page: Page) -> None:
+        page.wait_for_load_state()  # a click that leads to a page waits for its beginning only
         assert complaints == []
         results = Axe().run(page)
         # axe tries an inline style of its own, which our policy forbids.

@@ -133,6 +133,7 @@ def test_everything_works_by_keyboard_alone(page, member, password, callback, pa
     page.keyboard.press("Enter")
     allow = page.get_by_role("button", name="Allow", exact=True)
     expect(allow).to_be_visible()
+    page.wait_for_load_state()
     for _ in range(40):
         page.keyboard.press("Tab")
         if allow.evaluate("button => button === document.activeElement"):

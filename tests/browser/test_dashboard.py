@@ -216,6 +216,7 @@ def test_every_page_is_accessible_on_a_phone(page, dashboard, team_application, 
 
 
 def assert_accessible(page, complaints):
+    page.wait_for_load_state()  # a click that leads to a page waits for its beginning only
     assert complaints == []
     results = Axe().run(page)
     # axe tries an inline style of its own, which our policy forbids.

@@ -77,7 +77,8 @@ def test_visitor_goes_through_the_programme(
     expect(page.get_by_text("We are connected.")).to_be_visible()
     assert "code=" not in page.url
     for button in BUTTONS[programme]:
-        page.get_by_role("button", name=button, exact=True).click()
+        with page.expect_navigation():
+            page.get_by_role("button", name=button, exact=True).click()
     expect(page.get_by_text("The token is dead, as it should be.")).to_be_visible()
     page.get_by_role("button", name="Start over").click()
     expect(page.get_by_role("button", name="Connect my account")).to_be_visible()
@@ -138,6 +139,7 @@ def test_pages_are_accessible_and_fit(
 
 
 def assert_accessible(page: Page) -> None:
+    page.wait_for_load_state()  # a click that leads to a page waits for its beginning only
     violations = Axe().run(page, options={"preload": False}).response["violations"]
     assert [(violation["id"], [node["html"] for node in violation["nodes"]]) for violation in violations] == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

@@ -47,7 +47,8 @@ def register(page: Page, callback: Callback) -> tuple[str, str]:
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Circle is registered")
     client_id, secret = page.locator("code.secret").all_inner_texts()
-    page.get_by_role("link", name="Go to the dashboard").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Go to the dashboard").click()
     return client_id, secret
 
 
@@ -76,7 +77,7 @@ class Partner:
     def ask_for_data(self) -> requests.Response:
         token = self.session.token["access_token"]
         return requests.get(
-            f"{self.base}/open_auth/get_user_data/", headers={"Authorization": f"Bearer {token}"}, timeout=10
+            f"{self.base}/open_auth/get_user_data/", headers={"Authorization": f"Bearer {token}"}, timeout=60
         )
 
 
@@ -102,16 +103,19 @@ def test_application_goes_from_its_registration_to_its_suspension(
     reviewer.get_by_role("button", name="Request changes").click()
     expect(reviewer.get_by_text("Say why, so that the team knows what to do.")).to_be_visible()
     reviewer.get_by_label("Note to the team").fill("Who runs it?")
-    reviewer.get_by_role("button", name="Request changes").click()
+    with reviewer.expect_navigation():
+        reviewer.get_by_role("button", name="Request changes").click()
     desk = reviewer.url
     developer.goto(dashboard)
     expect(developer.get_by_text("Who runs it?").first).to_be_visible()
     developer.get_by_role("link", name="Description and scopes", exact=True).click()
     developer.get_by_label("Description", exact=True).fill(f"Four volunteers run it. {words(127)}")
-    developer.get_by_role("button", name="Send for review").click()
+    with developer.expect_navigation():
+        developer.get_by_role("button", name="Send for review").click()
     reviewer.goto(desk)
     expect(reviewer.locator("ins").filter(has_text="volunteers").first).to_be_visible()
-    reviewer.get_by_role("button", name="Approve").click()
+    with reviewer.expect_navigation():
+        reviewer.get_by_role("button", name="Approve").click()
 
     # A user authorises it, with a client library as it comes.
     user.goto(partner.link())
@@ -138,7 +142,8 @@ def test_application_goes_from_its_registration_to_its_suspension(
     developer.get_by_role("link", name="Description and scopes", exact=True).click()
     developer.get_by_label("Your blood group", exact=True).check()
     developer.get_by_label("Why do you need this? Your blood group").fill("First aid at meetings.")
-    developer.get_by_role("button", name="Send for review").click()
+    with developer.expect_navigation():
+        developer.get_by_role("button", name="Send for review").click()
     partner.refresh(new_secret)
     assert partner.ask_for_data().json()["person"] == {"fullName": "Mia Member"}
     reviewer.goto(desk)
@@ -149,7 +154,8 @@ def test_application_goes_from_its_registration_to_its_suspension(
     # Suspended: every token stops at once.
     reviewer.get_by_role("link", name="Suspend…").click()
     reviewer.get_by_label(re.compile("Reason|Why|Note")).fill("The privacy policy cannot be reached.")
-    reviewer.get_by_role("button", name="Yes, suspend").click()
+    with reviewer.expect_navigation():
+        reviewer.get_by_role("button", name="Yes, suspend").click()
     assert partner.ask_for_data().status_code == 401
     with pytest.raises(Exception, match="unauthorized_client"):
         partner.refresh(new_secret)

@@ -44,8 +44,10 @@ def try_it(page: Page, application: RegisteredApplication, log_in: Callable[[], 
     page.get_by_role("button", name="Call it").click()
     expect(page.get_by_text("This is what the user shared")).to_be_visible()
     for name, button in {"introspect": "Introspect the token", "refresh": "Refresh", "revoke": "Revoke"}.items():
+        # The same fields are on the page before and on the one after.
         page.locator(f"#secret-{name}").fill(application.secret)
-        page.get_by_role("button", name=button, exact=True).click()
+        with page.expect_navigation():
+            page.get_by_role("button", name=button, exact=True).click()
     expect(page.get_by_text("Done: the tokens are dead.")).to_be_visible()
     page.get_by_role("button", name="Remove it from the redirect URLs").click()
     expect(page.get_by_role("button", name="Add this redirect URL")).to_be_visible()
@@ -112,12 +114,14 @@ def test_pages_are_accessible_and_fit(
     page.goto(portal(application, "integrate"))
     page.get_by_label("Email").fill(member.email)
     page.get_by_label("Password", exact=True).fill(password)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign in", exact=True).click()
     assert_accessible(page)
     page.goto(portal(application, "try"))
     assert_accessible(page)
     page.get_by_role("button", name="Add this redirect URL").click()
-    page.get_by_role("button", name="Prepare the request").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Prepare the request").click()
     assert_accessible(page)
     page.get_by_role("link", name="Send my browser there").click()
     page.get_by_role("button", name="Allow").click()
@@ -129,6 +133,7 @@ def test_pages_are_accessible_and_fit(
 
 
 def assert_accessible(page: Page) -> None:
+    page.wait_for_load_state()  # a click that leads to a page waits for its beginning only
     violations = Axe().run(page, options={"preload": False}).response["violations"]
     assert [(violation["id"], [node["html"] for node in violation["nodes"]]) for violation in violations] == []
     assert page.locator("h1").count() == 1

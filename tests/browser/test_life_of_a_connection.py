@@ -58,8 +58,8 @@ def test_connection_is_made_narrowed_removed_told_of_and_on_record(
     user.goto(f"{live_server.url}/account/connections/")
     user.get_by_role("link", name=f"Change {application.row.name}").click()
     user.get_by_label("Reading receipts").uncheck()
-    user.get_by_role("button", name="Save changes").click()
-    user.wait_for_load_state()
+    with user.expect_navigation():
+        user.get_by_role("button", name="Save changes").click()
     assert introspect(application, token)["scope"] == "receipt:write"
     assert receiver.requests == []
 
@@ -85,8 +85,8 @@ def test_connection_is_made_narrowed_removed_told_of_and_on_record(
     developer = open_browser(owner, f"/developer/apps/{application.row.pk}/webhook/")
     expect(developer.get_by_text("oauth_authorization_revoke").first).to_be_visible()
     expect(developer.get_by_text("1 attempt")).to_be_visible()
-    developer.get_by_role("button", name="Send again").click()
-    developer.wait_for_load_state()
+    with developer.expect_navigation():
+        developer.get_by_role("button", name="Send again").click()
     work()
     again = receiver.wait_for(2)[1]
     assert again.body == told.body

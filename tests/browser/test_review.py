@@ -62,6 +62,7 @@ def desk(page: Page, log_in: Any, reviewer: User, application: Application) -> P
 @pytest.fixture
 def assert_accessible(complaints: list[str]) -> Callable[[Page], None]:
     def check(page: Page) -> None:
+        page.wait_for_load_state()  # a click that leads to a page waits for its beginning only
         assert complaints == []
         results = Axe().run(page)
         # axe tries an inline style of its own, which our policy forbids.
@@ -141,6 +142,7 @@ def test_desk_is_worked_by_keyboard(desk, application):
     desk.get_by_role("link", name="Penni Budget").press("Enter")
 
     desk.get_by_label("Note to the team").focus()
+    desk.wait_for_load_state()
     desk.keyboard.type("Welcome.")
     desk.keyboard.press("Tab")
     expect(desk.get_by_role("button", name="Approve", exact=True)).to_be_focused()
