@@ -159,6 +159,12 @@ class Notification(models.Model):
                 condition=models.Q(state="queued"),
                 name="queued_notifications",
             ),
+            # What a paused endpoint may be sent, however much else waits there.
+            models.Index(
+                fields=["endpoint", "next_attempt_at"],
+                condition=models.Q(state="queued", notification_type="test"),
+                name="queued_tests",
+            ),
             models.Index(fields=["application", "-created_at", "id"], name="notifications_of_application"),
             models.Index(fields=["created_at"], name="notifications_by_age"),
             models.Index(fields=["connection_id"], name="notifications_by_connection"),

@@ -759,6 +759,24 @@ def test_turn_looks_at_a_part_of_what_is_due_and_the_next_one_at_the_rest(applic
     assert Notification.objects.filter(state=State.CANCELLED).count() == 4
 
 
+def test_test_messages_are_found_by_an_index_however_much_waits(application, listen, link):
+    listen(application)
+    end(link(application))
+    pause(application=application.row, actor=None)
+    with database.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        with CaptureQueriesContext(database) as captured:
+            turn(application)
+        plans = []
+        for query in captured.captured_queries:
+            if query["sql"].startswith("SELECT") and '"webhooks_notification"' in query["sql"]:
+                cursor.execute("EXPLAIN " + query["sql"])
+                plans.append("\n".join(line for (line,) in cursor.fetchall()))
+
+    assert len(plans) == 2
+    assert all("queued_tests" in plan for plan in plans), plans
+
+
 @COMMITTED
 def test_what_became_obsolete_while_it_waited_is_not_told_after_resuming(
     application, listen, link, work, empty_queue, monkeypatch
