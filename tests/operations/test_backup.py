@@ -274,20 +274,58 @@ def test_restored_trail_is_append_only_and_the_queue_works(
     """Privileges belong to the role that has restored, whatever its name; functions and triggers are there."""
     there.manage("restore", archive, BACKUP_IDENTITY=str(identity))
     with there.connect() as connection:
-        for statement in ("UPDATE audit_auditevent SET tag = 'a:b:c'", "DELETE FROM audit_auditseal"):
+        for statement in (
+            "UPDATE audit_auditevent SET tag = 'a:b:c'",
+            "DELETE FROM audit_auditseal",
+            "DELETE FROM audit_auditperson",
+            "DELETE FROM audit_anonymisedperson",
+        ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
         connection.execute("GRANT TRUNCATE ON audit_auditevent TO CURRENT_USER")
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
             connection.execute("TRUNCATE audit_auditevent")
-        [(grants,)] = connection.execute("SELECT proacl::text FROM pg_proc WHERE proname = 'audit_prune'")
-        assert grants == "{tenant=X/tenant}"
+        grants = connection.execute(
+            "SELECT proname, proacl::text FROM pg_proc WHERE proname IN ('audit_anonymise', 'audit_prune') ORDER BY 1"
+        ).fetchall()
+        assert grants == [("audit_anonymise", "{tenant=X/tenant}"), ("audit_prune", "{tenant=X/tenant}")]
         connection.execute(
             "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW('mail', 'some.task', 0, NULL, NULL, '{}'::jsonb,"
             " NULL)]::procrastinate_job_to_defer_v1[])"
         )
         [(kind,)] = connection.execute("SELECT type FROM procrastinate_events ORDER BY id DESC LIMIT 1")
         assert kind == "deferred"
+
+
+def test_restored_trail_forgets_a_closed_account_and_misses_whoever_else_goes(
+    there: Deployment, archive: Path, identity: pyrage.x25519.Identity
+) -> None:
+    """The role that has restored, whatever its name, lends itself the privilege for the one alone."""
+    there.manage("restore", archive, BACKUP_IDENTITY=str(identity))
+    there.run_code(
+        "from apps.accounts.models import User; from apps.organisations.models import Organisation;"
+        "from apps.consent.services import close_account; from apps.audit.models import Anonymisation;"
+        "from apps.audit.retention import anonymise_due; from django.utils import timezone;"
+        "user = User.objects.filter(connections__isnull=False).first();"
+        "close_account(user=user, organisation=Organisation.objects.first());"
+        "Anonymisation.objects.update(due_at=timezone.now());"
+        "assert anonymise_due() == 1"
+    )
+    with there.connect() as connection:
+        [(notes,)] = connection.execute("SELECT count(*) FROM audit_anonymisedperson")
+        assert notes > 0
+        assert there.manage("verify_audit")["intact"]
+
+        # Who owns the tables can take the guards away; that shows.
+        connection.execute("ALTER TABLE audit_auditperson DISABLE TRIGGER USER")
+        connection.execute("GRANT DELETE ON audit_auditperson TO CURRENT_USER")
+        gone = connection.execute("DELETE FROM audit_auditperson").rowcount
+    # With its status for findings, the command has answered on standard output.
+    told = json.loads(there.run("verify_audit").stdout)
+    assert len(told["findings"]) > 0 < gone
+    assert {finding["problem"] for finding in told["findings"]} == {
+        "its person was deleted, and not because an account was closed"
+    }
 
 
 def test_trail_that_comes_back_to_the_server_where_it_began_is_intact(
