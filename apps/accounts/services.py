@@ -5,13 +5,12 @@ from datetime import date
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from apps.accounts.admin_log import forget_in_admin_log, names_of
 from apps.accounts.models import ProfileValue, User, make_username
 from apps.audit import trail
 from apps.organisations.models import Membership, Organisation, Reviewer
@@ -107,6 +106,7 @@ def erase_user(*, user: User) -> None:
     No log-in, session, password, second factor or permission is left, and the e-mail addresses are free for a new
     account. What the person has connected, and the teams they are on, is up to the caller (consent.services).
     """
+    names = names_of(user, addresses=EmailAddress.objects.filter(user=user).values_list("email", flat=True))
     # The row first: whoever attaches something to the user is through by then, or is refused (migration 0004).
     # RFC 2606: no mail goes to .invalid, and nobody can prove an address there.
     user.email, user.username = f"{user.pk}@closed.invalid", make_username()
@@ -122,9 +122,7 @@ def erase_user(*, user: User) -> None:
         model.objects.filter(user=user).delete()
     user.groups.clear()
     user.user_permissions.clear()
-    # The administration's own log has names in it.
-    about = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User), object_id=str(user.pk))
-    about.update(object_repr=str(user.pk))
+    forget_in_admin_log(user=user, names=names)
 
 
 @transaction.atomic

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from allauth.usersessions.models import UserSession
 from django.conf import settings
+from django.contrib.admin.models import LogEntry
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_lazy as _
 from procrastinate.contrib.django import app
@@ -32,3 +33,13 @@ def delete_left_log_ins(now: datetime) -> list[Dead]:
     is_there = SessionStore.get_model_class().objects.filter(session_key=OuterRef("session_key"))
     listed = UserSession.objects.filter(~Exists(is_there), last_seen_at__lt=now - timedelta(days=1))
     return [DeadRows(listed)]
+
+
+@app.periodic(cron="53 3 * * *")
+@app.task(queueing_lock="delete-old-admin-log", pass_context=False)
+@chore(_("Entries of the administration's own log past their time"))
+def delete_old_admin_log(now: datetime) -> list[Dead]:
+    """Delete what Django wrote down of changes at /admin/; the audit trail has the same, and is kept as long."""
+    days = settings.AUDIT_RETENTION_DAYS
+    # There is no index on the time. There are few entries, as people write them by hand.
+    return [DeadRows(LogEntry.objects.filter(action_time__lt=now - timedelta(days=days)))] if days else []

@@ -112,4 +112,5 @@ class Reviewer(models.Model):
         constraints = [models.UniqueConstraint(fields=["user", "organisation"], name="one_reviewer_row")]
 
     def __str__(self) -> str:
-        return f"{self.user} @ {self.organisation}"
+        # Without a name: the administration's log keeps what rows were called.
+        return f"{self.user_id} @ {self.organisation}"

@@ -598,6 +598,7 @@ def test_the_worker_knows_its_periodic_tasks():
     names = {periodic.task.name for periodic in app.periodic_registry.periodic_tasks.values()}
 
     assert names == {
+        "apps.accounts.tasks.delete_old_admin_log",
         "apps.accounts.tasks.delete_expired_sessions",
         "apps.accounts.tasks.delete_left_log_ins",
         "apps.activity.tasks.delete_old_activity_counts",

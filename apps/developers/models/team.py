@@ -33,7 +33,8 @@ class TeamMember(models.Model):
         constraints = [models.UniqueConstraint(fields=["application", "user"], name="one_place_per_team")]
 
     def __str__(self) -> str:
-        return f"{self.user} ({self.get_role_display()})"
+        # Without a name: the administration's log keeps what rows were called.
+        return f"{self.user_id} ({self.get_role_display()})"
 
     @property
     def is_owner(self) -> bool:
