@@ -11,14 +11,19 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.audit.selectors import Search, ShownEvent, walk
 from apps.connections.models import Connection
+from apps.developers.models import HistoryEntry, Invitation, Submission
+from apps.webhooks.models import Notification
 
 Rows = Iterable[Mapping[str, object]]
+
+_ACTIONS = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
 
 
 def write_account_data(user: User) -> Iterator[bytes]:
@@ -34,7 +39,16 @@ def write_account_data(user: User) -> Iterator[bytes]:
 
 def _account(user: User) -> dict[str, Any]:
     names = ("id", "email", "username", "first_name", "last_name", "phone", "birth_date", "created_at", "last_login")
-    return {name: getattr(user, name) for name in names}
+    return {name: getattr(user, name) for name in (*names, "is_staff", "is_superuser")}
+
+
+def _groups(user: User) -> Rows:
+    return user.groups.order_by("name").values("name")
+
+
+def _permissions(user: User) -> Rows:
+    own = user.user_permissions.select_related("content_type").order_by("content_type__app_label", "codename")
+    return ({"name": f"{permission.content_type.app_label}.{permission.codename}"} for permission in own)
 
 
 def _email_addresses(user: User) -> Rows:
@@ -85,9 +99,89 @@ def _connections(user: User) -> Rows:
         }
 
 
+def _notifications(user: User) -> Rows:
+    """What partners were told about the user: of receipts, of transactions, and that a connection was ended."""
+    told = Notification.objects.filter(connection_id__in=Connection.objects.filter(user=user).values("pk"))
+    for notification in told.select_related("application").order_by("created_at", "pk").iterator():
+        yield {
+            "application": notification.application.name,
+            "connection_id": notification.connection_id,
+            # Emptied, when it was cancelled because the connection had ended.
+            "body": json.loads(notification.body) if notification.body else None,
+            "state": notification.state,
+            "created_at": notification.created_at,
+        }
+
+
 def _teams(user: User) -> Rows:
     for member in user.team_memberships.select_related("application").order_by("joined_at", "pk"):
         yield {"application": member.application.name, "role": member.role, "joined_at": member.joined_at}
+
+
+def _invitations(user: User) -> Rows:
+    """Those that wait for an answer. Only to addresses that are proved to be the user's; not who sent them."""
+    addresses = EmailAddress.objects.filter(user=user, verified=True).values("email")
+    waiting = Invitation.objects.filter(email__in=addresses, accepted_at__isnull=True).select_related("application")
+    for invitation in waiting.order_by("created_at", "pk"):
+        yield {
+            "application": invitation.application.name,
+            "email": invitation.email,
+            "role": invitation.role,
+            "created_at": invitation.created_at,
+            "expires_at": invitation.expires_at,
+        }
+
+
+def _submissions(user: User) -> Rows:
+    """Versions that the user sent for review; not who decided on them, and in which words."""
+    sent = Submission.objects.filter(submitted_by=user).select_related("application")
+    for submission in sent.order_by("submitted_at", "pk").iterator():
+        yield {
+            "application": submission.application.name,
+            "version": submission.number,
+            "description": submission.description,
+            "scopes": submission.scopes,
+            "submitted_at": submission.submitted_at,
+            "outcome": submission.outcome,
+        }
+
+
+def _decisions(user: User) -> Rows:
+    """What the user decided as a reviewer; not what was sent, nor by whom."""
+    decided = Submission.objects.filter(decided_by=user).select_related("application")
+    for submission in decided.order_by("decided_at", "pk").iterator():
+        yield {
+            "application": submission.application.name,
+            "version": submission.number,
+            "outcome": submission.outcome,
+            "reason": submission.reason,
+            "decided_at": submission.decided_at,
+        }
+
+
+def _history(user: User) -> Rows:
+    """What the user did to applications, and wrote about them; the details, which may name others, are left out."""
+    done = HistoryEntry.objects.filter(actor=user).select_related("application")
+    for entry in done.order_by("created_at", "pk").iterator():
+        yield {
+            "application": entry.application.name,
+            "kind": entry.kind,
+            "text": entry.text,
+            "is_by_reviewer": entry.is_by_reviewer,
+            "created_at": entry.created_at,
+        }
+
+
+def _administration(user: User) -> Rows:
+    """What the user changed in the administration: of which kind, not which row, that may be somebody."""
+    done = LogEntry.objects.filter(user=user).select_related("content_type").order_by("action_time", "pk")
+    for entry in done.iterator():
+        kind = entry.content_type
+        yield {
+            "action": _ACTIONS[entry.action_flag],
+            "kind": f"{kind.app_label}.{kind.model}" if kind else "",
+            "action_time": entry.action_time,
+        }
 
 
 def _reviewing(user: User) -> Rows:
@@ -134,14 +228,22 @@ def _event(shown: ShownEvent, user: User) -> dict[str, Any]:
 SECTIONS: dict[str, Callable[[User], Rows]] = {
     "email_addresses": _email_addresses,
     "second_factors": _second_factors,
+    "groups": _groups,
+    "permissions": _permissions,
     "sessions": _sessions,
     "profile_values": _profile_values,
     "memberships": _memberships,
     "connections": _connections,
+    "notifications": _notifications,
     "teams": _teams,
+    "invitations": _invitations,
     "reviewing": _reviewing,
     "agreements": _agreements,
     "drafts": _drafts,
+    "submissions": _submissions,
+    "decisions": _decisions,
+    "history": _history,
+    "administration": _administration,
     "events": _events,
 }
 

@@ -3,25 +3,40 @@
 import json
 import threading
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
-from django.contrib.auth.models import Group
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import PermissionDenied
 from django.db import connection as database
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apps.accounts.models import ProfileValue, User
 from apps.accounts.services import reinstate_user
+from apps.accounts.tasks import delete_old_admin_log
 from apps.audit import trail
 from apps.audit.models import Anonymisation, AuditEvent, AuditPerson
 from apps.audit.retention import anonymise_due
 from apps.connections.models import Connection, EndReason
 from apps.consent.services import close_account, grant_consent
-from apps.developers.models import Draft, Invitation, Role, TeamMember, TermsAgreement, TermsVersion
+from apps.developers.history import note
+from apps.developers.models import (
+    Draft,
+    HistoryKind,
+    Invitation,
+    Outcome,
+    Role,
+    Submission,
+    TeamMember,
+    TermsAgreement,
+    TermsVersion,
+)
 from apps.organisations.models import Membership, Reviewer
 from apps.webhooks.models import Notification
 from apps.webhooks.services import set_endpoint
@@ -145,6 +160,125 @@ def test_file_has_all_that_is_kept(proved, member, connect, application, organis
     assert Authenticator.objects.get().data["seed"] not in text
 
 
+@pytest.fixture
+def keep(member, connect, application, make_application, make_user, organisation):
+    """Keep one more of everything about the member that grows."""
+    connect(application)
+    connection = Connection.objects.get(user=member)
+    terms = TermsVersion.objects.create(organisation=organisation, number=1, text="Be kind.")
+    other = make_user("eve@example.com", first_name="Eve", last_name="Moneypenny")
+    numbers = count(1)
+    set_endpoint(application=application.row, actor=other, url="https://partner.example/hooks/s3cret")
+
+    def call():
+        number = next(numbers)
+        row = make_application("portal", name=f"App {number}").row
+        TeamMember.objects.create(application=row, user=member, role=Role.VIEWER)
+        Connection.objects.create(user=member, application=row, scopes=[])
+        TermsAgreement.objects.create(
+            terms=TermsVersion.objects.create(organisation=organisation, number=number + 1, text="-"), user=member
+        )
+        for body in (
+            {"notification_type": "receipt_notification", "receipt_id": f"r-{number}"},
+            {"notification_type": "transaction_notification", "data": {"merchant_name": f"Bakery {number}"}},
+        ):
+            Notification.objects.create(
+                application=application.row,
+                endpoint=application.row.webhook_endpoint,
+                connection_id=connection.pk,
+                notification_type=body["notification_type"],
+                body=json.dumps(body),
+            )
+        later = timezone.now() + timedelta(days=1)
+        Invitation.objects.create(application=row, email=member.email, role=Role.OWNER, expires_at=later)
+        for sender, judge, text in ((member, other, f"Mine {number}"), (other, member, f"Others {number}")):
+            Submission.objects.create(
+                application=row,
+                number=Submission.objects.filter(application=row).count() + 1,
+                description=f"{text}, described",
+                submitted_by=sender,
+                decided_by=judge,
+                decided_at=timezone.now(),
+                reason=f"{text}, judged",
+                outcome=Outcome.REJECTED,
+                terms=terms,
+            )
+            note(row, HistoryKind.COMMENTED, actor=sender, text=f"{text}, commented")
+        note(row, HistoryKind.MEMBER_ADDED, actor=member, member=str(other), role="viewer")
+        LogEntry.objects.log_actions(member.pk, [other], CHANGE, [])
+        member.groups.add(Group.objects.create(name=f"group {number}"))
+        member.user_permissions.add(Permission.objects.order_by("pk")[number])
+
+    return call
+
+
+def test_file_has_what_partners_were_told_and_what_the_user_wrote_and_decided(proved, keep, member):
+    User.objects.filter(pk=member.pk).update(is_staff=True)
+    keep()
+
+    text = proved.post("/account/data/").getvalue().decode()
+
+    data = json.loads(text)
+    assert (data["account"]["is_staff"], data["account"]["is_superuser"]) == (True, False)
+    assert data["groups"] == [{"name": "group 1"}]
+    assert len(data["permissions"]) == 1
+    receipt, transaction = data["notifications"]
+    assert receipt["body"]["receipt_id"] == "r-1"
+    assert transaction["body"]["data"] == {"merchant_name": "Bakery 1"}
+    assert (data["invitations"][0]["application"], data["invitations"][0]["role"]) == ("App 1", "owner")
+    (sent,) = data["submissions"]
+    assert (sent["application"], sent["version"], sent["description"]) == ("App 1", 1, "Mine 1, described")
+    (decision,) = data["decisions"]
+    assert (decision["version"], decision["outcome"], decision["reason"]) == (2, "rejected", "Others 1, judged")
+    assert [entry["text"] for entry in data["history"]] == ["Mine 1, commented", ""]
+    assert data["administration"][0] | {"action_time": ""} == {
+        "action": "changed",
+        "kind": "accounts.user",
+        "action_time": "",
+    }
+    # Others' words, names and keys.
+    for theirs in ("Mine 1, judged", "Others 1, described", "Others 1, commented", "Moneypenny", "eve@", "s3cret"):
+        assert theirs not in text
+
+
+def test_file_has_notifications_that_were_emptied_too(proved, keep):
+    keep()
+    Notification.objects.update(body="")
+
+    told = json.loads(proved.post("/account/data/").getvalue())["notifications"]
+
+    assert [notification["body"] for notification in told] == [None, None]
+
+
+def test_file_has_no_invitation_to_an_address_that_is_not_proved(proved, member, application):
+    EmailAddress.objects.create(user=member, email="claimed@example.com")
+    Invitation.objects.create(
+        application=application.row,
+        email="claimed@example.com",
+        role=Role.VIEWER,
+        expires_at=timezone.now() + timedelta(days=1),
+    )
+
+    assert json.loads(proved.post("/account/data/").getvalue())["invitations"] == []
+
+
+def test_file_takes_as_many_queries_for_much_as_for_little(proved, keep):
+    def ask():
+        with CaptureQueriesContext(database) as captured:
+            text = proved.post("/account/data/").getvalue()
+        return len(captured), len(json.loads(text)["submissions"])
+
+    keep()
+    ask()
+    few, one = ask()
+    for _ in range(3):
+        keep()
+    many, four = ask()
+
+    assert (one, four) == (1, 4)
+    assert many == few
+
+
 def test_file_tells_nothing_of_others(proved, member, make_user):
     other = make_user("root@example.com", first_name="Grace", last_name="Hopper")
     trail.record("administrator:user:suspended", actor=other, about=member)
@@ -208,6 +342,64 @@ def test_closing_leaves_nothing_of_the_person(proved, member, organisation, pass
     assert not closed.groups.exists()
     for model in (EmailAddress, ProfileValue, Membership, Reviewer, Draft, Authenticator):
         assert not model.objects.filter(user=member).exists()
+
+
+def test_closing_takes_the_person_out_of_the_administrations_log(
+    proved, administrator, member, make_user, make_application, organisation
+):
+    """Rows of people were called by their names once, and by the names that people had then."""
+    trail.record("user:session:started", actor=member)
+    User.objects.filter(pk=member.pk).update(first_name="Zoë", last_name="Quill")
+    EmailAddress.objects.create(user=member, email="zoe@example.org")
+    row = make_application("portal").row
+    actor, other = (
+        User.objects.get(email="root@example.com"),
+        make_user("zo@example.com", first_name="Zoë", last_name="Q"),
+    )
+    reviewer = Reviewer.objects.create(user=member, organisation=organisation)
+    for name in ("Ada Byron", "Zoë Quill", "zoe@example.org", "Zoë Q"):
+        message = [
+            {"added": {"name": "team member", "object": f"{name} (Viewer)"}},
+            {"deleted": {"name": "reviewer", "object": f"{name} @ Kuittila"}},
+            {"changed": {"name": "requested scope", "object": "receipt:read", "fields": ["Reason"]}},
+        ]
+        LogEntry.objects.log_actions(actor.pk, [row], CHANGE, message)
+        LogEntry.objects.log_actions(actor.pk, [reviewer, member], CHANGE, [])
+        LogEntry.objects.filter(object_repr=str(reviewer)).update(object_repr=f"{name} @ Kuittila")
+
+    proved.post("/account/close/")
+
+    kept = " ".join(f"{entry.object_repr} {entry.get_change_message()}" for entry in LogEntry.objects.all())
+    for name in ("Ada", "Quill", "zoe@", member.email):
+        assert name not in kept
+    assert kept.count("Zoë Q (Viewer)") == kept.count(f"{other} @ Kuittila”") == 1
+    assert kept.count("Closed account (Viewer)") == 3
+    assert kept.count("receipt:read") == 4
+    assert LogEntry.objects.filter(object_repr=row.name).count() == 4
+
+
+def test_administrations_log_calls_nobody_by_name(administrator, member, organisation, make_application):
+    row = make_application("portal").row
+    reviewer = Reviewer.objects.create(user=member, organisation=organisation)
+    place = TeamMember.objects.create(application=row, user=member, role=Role.VIEWER)
+
+    administrator.post(f"/admin/organisations/reviewer/{reviewer.pk}/delete/", {"post": "yes"})
+
+    entry = LogEntry.objects.get()
+    assert entry.object_repr == f"{member.pk} @ {organisation}"
+    assert str(place) == f"{member.pk} (Viewer)"
+
+
+@pytest.mark.parametrize(("days", "kept"), [(730, 1), (0, 2), (1000, 2)])
+def test_administrations_log_is_kept_as_long_as_the_trail(member, settings, days, kept):
+    settings.AUDIT_RETENTION_DAYS = days
+    for age in (731, 729):
+        entry = LogEntry.objects.log_actions(member.pk, [member], CHANGE, [], single_object=True)
+        LogEntry.objects.filter(pk=entry.pk).update(action_time=timezone.now() - timedelta(days=age))
+
+    assert delete_old_admin_log(timestamp=0) == 2 - kept
+
+    assert LogEntry.objects.count() == kept
 
 
 def test_closing_logs_out_everywhere(proved, member, password):
