@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.functional import Promise
 
 from apps.accounts.models import User
@@ -12,7 +12,7 @@ from apps.audit.models import AuditPerson
 from apps.connections.models import Connection, ConnectionQuerySet
 from apps.developers.models import Application, Status
 from apps.developers.scopes import ALL
-from apps.organisations.models import served_at
+from apps.organisations.models import Organisation, served_at
 
 _SIGN_IN_TAGS = ("user:session:started", "visitor:session:refused", "visitor:second_factor:refused")
 MOST_SIGN_INS = 10
@@ -99,6 +99,13 @@ def active_connections(user: User, *, host: str) -> QuerySet[Connection]:
 def ended_connections(user: User, *, host: str) -> QuerySet[Connection]:
     """Return what the user had connected at `host` and is no more, the last that ended first."""
     return _connections_at(host, user).filter(ended_at__isnull=False).order_by("-ended_at", "pk")
+
+
+def other_sites(user: User, *, organisation: Organisation) -> QuerySet[Organisation]:
+    """Return the other organisations at which the user has active connections, by name."""
+    active = Connection.objects.active().filter(user=user, application__organisation=OuterRef("pk"))
+    is_connected = Exists(active.exclude(application__status=Status.DELETED))
+    return Organisation.objects.exclude(pk=organisation.pk).filter(is_connected).order_by("name", "pk")
 
 
 def _connections_at(host: str, user: User) -> ConnectionQuerySet:

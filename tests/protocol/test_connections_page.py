@@ -3,10 +3,15 @@
 import uuid
 
 import pytest
+from django.db import connection as database
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from apps.audit.models import AuditEvent
 from apps.connections.models import Connection, EndReason
+from apps.organisations.addresses import site_address
+from apps.organisations.models import Organisation
 from apps.webhooks.models import Notification
 from apps.webhooks.services import set_endpoint
 from tests.conftest import Browser
@@ -54,11 +59,11 @@ def test_list_takes_as_many_queries_for_25_connections_as_for_one(
     """Session, user and organisation; the count, the connections, their scopes, and those that have ended."""
     connect_many(make_application, member, 1)
     browser.client.get(LIST)
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         browser.client.get(LIST)
     connect_many(make_application, member, 24)
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         page = browser.client.get(LIST)
 
     assert words_of(page).count("Connected since") == 25
@@ -192,3 +197,58 @@ def test_pages_are_for_logged_in_users(organisation, part):
 
     assert answer.status_code == 302
     assert answer["Location"].startswith("/account/login/")
+
+
+# --- other sites ------------------------------------------------------------------------------------
+
+
+def test_page_leads_to_the_users_other_sites(browser, member, make_application, make_user, organisation):
+    """The page shows what is connected here; closing the account ends what is connected anywhere."""
+
+    def connect_at(slug, **facts):
+        site = Organisation.objects.create(slug=slug, name=slug.title(), domain=f"{slug}.example")
+        row = make_application("portal", organisation=site).row
+        Connection.objects.create(**{"user": member, "application": row, **facts})
+        return site
+
+    campus = connect_at("campus")
+    connect_at("ended", ended_at=timezone.now(), end_reason=EndReason.USER)
+    connect_at("others", user=make_user("eve@example.com"))
+    Connection.objects.create(user=member, application=make_application("portal").row)
+
+    page = browser.client.get(LIST)
+
+    assert page.context["other_sites"] == [("Campus", site_address(campus, LIST))]
+    assert f'href="{site_address(campus, LIST)}"' in page.content.decode()
+    assert "closing your account ends them all" in words_of(page)
+
+
+def test_page_of_somebody_who_is_connected_here_only_names_no_other_site(browser, member, make_application):
+    Connection.objects.create(user=member, application=make_application("portal").row)
+
+    page = browser.client.get(LIST)
+
+    assert page.context["other_sites"] == []
+    assert "At other sites" not in words_of(page)
+
+
+def test_other_sites_are_one_query_however_many_there_are(browser, member, make_application, organisation):
+    def ask():
+        with CaptureQueriesContext(database) as captured:
+            page = browser.client.get(LIST)
+        return len(captured), len(page.context["other_sites"])
+
+    def connect_at(slug):
+        site = Organisation.objects.create(slug=slug, name=slug, domain=f"{slug}.example")
+        for name in ("One", "Two"):
+            row = make_application("portal", organisation=site, name=name).row
+            Connection.objects.create(user=member, application=row)
+
+    connect_at("a")
+    few, one = ask()
+    for slug in ("b", "c", "d"):
+        connect_at(slug)
+    many, four = ask()
+
+    assert (one, four) == (1, 4)
+    assert many == few

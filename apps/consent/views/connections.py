@@ -15,8 +15,9 @@ from django.views.generic import TemplateView, View
 from apps.accounts.selectors import signed_in_user
 from apps.connections.models import Connection, EndReason
 from apps.consent.forms import ScopesForm
-from apps.consent.selectors import active_connections, ended_connections, shown_scopes
-from apps.organisations.middleware import host_of
+from apps.consent.selectors import active_connections, ended_connections, other_sites, shown_scopes
+from apps.organisations.addresses import site_address
+from apps.organisations.middleware import host_of, organisation_of
 from apps.tokens.services import change_scopes, end_connection, end_connections
 
 PAGE_SIZE = 25
@@ -44,7 +45,14 @@ class ConnectionListView(LoginRequiredMixin, TemplateView):
         page = Paginator(connections, PAGE_SIZE).get_page(self.request.GET.get("page"))
         shown = [(connection, shown_scopes(connection.application, _effective(connection))) for connection in page]
         ended = ended_connections(signed_in_user(self.request), host=host_of(self.request))
-        return super().get_context_data(page=page, connections=shown, ended=ended[:MOST_ENDED], **kwargs)
+        others = other_sites(signed_in_user(self.request), organisation=organisation_of(self.request))
+        return super().get_context_data(
+            page=page,
+            connections=shown,
+            ended=ended[:MOST_ENDED],
+            other_sites=[(site.name, site_address(site, self.request.path)) for site in others],
+            **kwargs,
+        )
 
 
 @method_decorator(never_cache, name="dispatch")
