@@ -444,7 +444,7 @@ SECTIONS: tuple[Section, ...] = (
             Variable(
                 "AUDIT_RETENTION_DAYS",
                 "whole number",
-                "Days that events of the audit trail, and entries of the administration's own log, are kept; 0: for ever.",
+                "Days that events of the audit trail and entries of the administration's log are kept; 0: for ever.",
                 default=730,
                 example="365",
             ),
