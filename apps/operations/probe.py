@@ -4,6 +4,7 @@ python -m apps.operations.probe web       the web server answers at PORT
 python -m apps.operations.probe worker    the worker's event loop has turned lately
 """
 
+import hashlib
 import http.client
 import os
 import sys
@@ -14,9 +15,18 @@ from pathlib import Path
 
 from config.reading import Environment
 
-#: Touched by the worker each `SIGN_SECONDS`. Among the temporary files, which each container has for itself; there in a
-#: folder of its own, for elsewhere others could have laid a link of that name.
-SIGN_OF_LIFE = Path(tempfile.gettempdir(), f"countersign-worker-{os.getuid()}", "alive")
+
+def sign_of_life(var_dir: str) -> Path:
+    """Return the file that the worker of the deployment with that VAR_DIR touches each `SIGN_SECONDS`.
+
+    Among the temporary files, which each container has for itself; there in a folder of its own, for elsewhere others
+    could have laid a link of that name. No other deployment, or older version, on the same machine has its name.
+    """
+    deployment = hashlib.sha256(os.path.abspath(var_dir).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir(), f"countersign-alive-{os.getuid()}-{deployment}", "alive")
+
+
+SIGN_OF_LIFE = sign_of_life(Environment(is_complete=False)("VAR_DIR"))
 SIGN_SECONDS = 5
 #: So old a sign is none.
 STALE_SECONDS = 60

@@ -438,6 +438,8 @@ def test_command_says_that_all_is_well(sealed, capsys):
         "intact": True,
         "seals": 3,
         "pruned_seals": 0,
+        "earlier_seals": 0,
+        "last_earlier_seal": None,
         "sealed_events": 6,
         "unsealed_events": 0,
         "last_seal": 3,

@@ -134,7 +134,7 @@ def show_sign_until(condition):
 
 
 def test_sign_of_life_is_in_a_folder_of_its_own(sign):
-    show_sign_until(probe.worker_is_well)
+    show_sign_until(lambda: probe.main(["worker"]) == 0)
 
     assert stat.S_IMODE(sign.parent.stat().st_mode) == 0o700
     os.utime(sign, (0, 0))
@@ -159,7 +159,7 @@ def test_sign_of_life_that_cannot_be_given_is_told_once_and_tried_again(sign, ca
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
     sign.parent.unlink()
-    show_sign_until(probe.worker_is_well)
+    show_sign_until(lambda: probe.main(["worker"]) == 0)
 
 
 @pytest.mark.django_db(transaction=True)
