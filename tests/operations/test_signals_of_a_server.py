@@ -82,7 +82,9 @@ class Server:
         self.process.wait(timeout=90)
 
     def kill(self):
-        """End it where no test looks at how it ends: after one of its processes was killed it takes its time."""
+        """End it where no test looks at how it ends: a process that is still starting, in the place of one that was
+        killed, does not hear that it should stop, and granian waits for it.
+        """
         family = [psutil.Process(self.process.pid)] if self.process.poll() is None else []
         family += [child for each in family for child in each.children(recursive=True)]
         for each in family:
