@@ -8,8 +8,9 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from apps.sealing import derive_secret
+from apps.sealing import derive_secret, derive_secrets
 
+_SUCCESSORS = "refresh-successors"
 # A recognisable start lets secret scanners find a leaked token, and tells us which table to look in.
 PREFIXES = {"code": "csc_", "access": "csa_", "refresh": "csr_"}
 
@@ -45,10 +46,19 @@ class Issuance:
 
     def opaque(self, kind: str) -> str:
         """Return the opaque token of `kind` ("access" or "refresh"): 256 bits behind a recognisable prefix."""
-        return PREFIXES[kind] + base64.urlsafe_b64encode(self._derive(kind)).rstrip(b"=").decode()
+        return opaque_token(self.seed, kind)
 
     def _derive(self, purpose: str) -> bytes:
-        return hmac.digest(self.seed, purpose.encode(), "sha256")
+        return _derive(self.seed, purpose)
+
+
+def opaque_token(seed: bytes, kind: str) -> str:
+    """Return the opaque token of `kind` that follows from the seed of an issuance."""
+    return PREFIXES[kind] + base64.urlsafe_b64encode(_derive(seed, kind)).rstrip(b"=").decode()
+
+
+def _derive(seed: bytes, purpose: str) -> bytes:
+    return hmac.digest(seed, purpose.encode(), "sha256")
 
 
 def random_seed() -> bytes:
@@ -57,7 +67,20 @@ def random_seed() -> bytes:
 
 def successor_seed(refresh_token: str) -> bytes:
     """Return the seed of what a refresh token is exchanged for: the same for the same token, each time."""
-    return hmac.digest(derive_secret("refresh-successors"), refresh_token.encode(), "sha256")
+    return _seed_under(derive_secret(_SUCCESSORS), refresh_token)
+
+
+def find_successor_seed(refresh_token: str, *, successor: str) -> bytes | None:
+    """Return the seed from which the successor with that hash has come, also if the deployment's secret was another."""
+    for secret in derive_secrets(_SUCCESSORS):
+        seed = _seed_under(secret, refresh_token)
+        if hmac.compare_digest(hash_token(opaque_token(seed, "refresh")), successor):
+            return seed
+    return None
+
+
+def _seed_under(secret: bytes, refresh_token: str) -> bytes:
+    return hmac.digest(secret, refresh_token.encode(), "sha256")
 
 
 def make_authorization_code() -> str:

@@ -20,7 +20,7 @@ from apps.developers.models import Application
 from apps.tokens import selectors, services, storage
 from apps.tokens.backend import HOST_NAME
 from apps.tokens.errors import ApplicationNotApprovedError
-from apps.tokens.issuance import hash_token, successor_seed
+from apps.tokens.issuance import find_successor_seed, hash_token, successor_seed
 from apps.tokens.issuing import access_token_expiry, issuance_of, profile_of
 from apps.tokens.limits import admit_client
 from apps.tokens.models import Grant
@@ -254,6 +254,10 @@ class Validator(OAuth2Validator):
         ):
             services.end_replayed_refresh_token(family=family)
             return False
+        seed = find_successor_seed(request.refresh_token, successor=successor.refresh_token.token_checksum)
+        if seed is None:  # the deployment's secret was changed in between, and the earlier one not kept
+            return False
+        request.issuance_seed = seed
         request.issued_at = row.revoked
         request.retried_scope = successor.scope
         return True

@@ -204,3 +204,19 @@ def test_new_keys_take_over_at_once_when_the_secret_was_lost(use, new, receiver)
     assert Notification.objects.get().state == State.DELIVERED
     [request] = receiver.requests
     assert request.headers["authorization"] == f"Token {fresh[KeyKind.API_KEY]}"
+
+
+def test_refresh_that_is_repeated_across_the_change_gets_the_same_successor(
+    use, old, new, make_application, connect, refresh
+):
+    application = make_application("portal")
+    presented = connect(application)["refresh_token"]
+    answer = refresh(application, presented).json()
+
+    use(new, old)
+    assert refresh(application, presented).json()["refresh_token"] == answer["refresh_token"]
+
+    use(new)
+    assert refresh(application, presented).json()["error"] == "invalid_grant"
+    # It was honest all the same: what it had issued goes on.
+    assert refresh(application, answer["refresh_token"]).status_code == 200
