@@ -206,6 +206,7 @@ MFA_FORMS = {
 }
 # How many reverse proxies of the host's own stand in front: limits by address count whom the last of them names.
 ALLAUTH_TRUSTED_PROXY_COUNT = env("TRUSTED_PROXIES")
+MFA_ADAPTER = "apps.accounts.second_factors.SealingMFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = INSECURE_HTTP

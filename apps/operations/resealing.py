@@ -1,6 +1,7 @@
 """After a change of SECRET_KEY: what lies encrypted in the database is sealed anew, so that the earlier one can go.
 
-Webhook keys, signing keys, and mails in the queue. The audit trail's seals stay as they are: nobody may change them.
+Webhook keys, signing keys, second factors, and mails in the queue. The audit trail's seals stay as they
+are: nobody may change them.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from typing import TypeVar
 from cryptography.fernet import InvalidToken
 from django.db import connection, models, transaction
 
+from apps.accounts.second_factors import factors_in_clear, factors_with_secrets, reseal_factor
 from apps.organisations import letters
 from apps.organisations.tasks import send_mail
 from apps.tokens import keys as signing_keys
@@ -62,6 +64,7 @@ def reseal() -> list[Tally]:
     return [
         _reseal_rows("webhook keys", EndpointKey.objects.all(), webhook_keys.reseal_key, "encrypted_value"),
         _reseal_rows("signing keys", SigningKey.objects.all(), signing_keys.reseal_key, "encrypted_private_key"),
+        _reseal_rows("second factors", factors_with_secrets(), reseal_factor, "data"),
         _reseal_mails(),
     ]
 
@@ -72,6 +75,13 @@ def look_at_keys() -> list[Tally]:
     _look(webhooks, EndpointKey.objects.filter(ends_at=None), webhook_keys.reseal_key)
     _look(signing, SigningKey.objects.filter(retired_at=None), signing_keys.reseal_key)
     return [webhooks, signing]
+
+
+def look_at_factors() -> tuple[Tally, int]:
+    """Return the same of the newest second factors, a batch of them, and how many lie there in clear."""
+    factors = Tally("second factors")
+    _look(factors, factors_with_secrets().order_by("-pk")[:BATCH_SIZE], reseal_factor)
+    return factors, factors_in_clear().count()
 
 
 def _look(tally: Tally, rows: Iterable[_Row], reseal_row: Callable[[_Row], bool]) -> None:

@@ -5,6 +5,9 @@ import json
 import secrets
 
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal import auth as totp
 from cryptography.fernet import InvalidToken
 from django.core import mail
 from django.core.management import call_command
@@ -100,27 +103,30 @@ def test_with_the_earlier_secret_everything_goes_on(use, old, new, receiver, mem
     assert [letter.to for letter in mail.outbox] == [["ada@example.com"]]
 
 
-def test_without_the_earlier_secret_nothing_would_open(use, old, new, receiver):
+def test_without_the_earlier_secret_nothing_would_open(use, old, new, receiver, member):
     ensure_signing_keys()
+    RecoveryCodes.activate(member)
     use(new)
 
     assert not any(is_readable(key) for key in SigningKey.objects.all())
     with pytest.raises(InvalidToken):
         open_key(EndpointKey.objects.first())
-    assert levels(doctor.examine_sealed) == [Level.PROBLEM]
+    assert levels(doctor.examine_sealed) == levels(doctor.examine_second_factors) == [Level.PROBLEM]
     status, tallies = reseal()
     assert status == 1
     assert tallies["webhook keys"] == {"name": "webhook keys", "current": 0, "resealed": 0, "closed": 2}
 
 
-def test_after_resealing_the_earlier_secret_is_not_needed(use, old, new, receiver):
+def test_after_resealing_the_earlier_secret_is_not_needed(use, old, new, receiver, member):
     ensure_signing_keys()
+    codes = RecoveryCodes.activate(member).get_unused_codes()
+    Authenticator.objects.create(user=member, type="totp", data={"secret": totp.generate_totp_secret()})
     kid = signing_key("RS256").kid
     values = {key.pk: open_key(key) for key in EndpointKey.objects.all()}
     queue_mails("ada@example.com", "eve@example.com")
     ProcrastinateJob.objects.filter(task_name__endswith="send_mail").update(attempts=1)
     use(new, old)
-    assert levels(doctor.examine_sealed) == [Level.WARNING]
+    assert levels(doctor.examine_sealed) == levels(doctor.examine_second_factors) == [Level.WARNING]
 
     status, tallies = reseal()
 
@@ -128,10 +134,12 @@ def test_after_resealing_the_earlier_secret_is_not_needed(use, old, new, receive
     assert {name: (tally["resealed"], tally["closed"]) for name, tally in tallies.items()} == {
         "webhook keys": (2, 0),
         "signing keys": (SigningKey.objects.count(), 0),
+        "second factors": (2, 0),
         "mails in the queue": (2, 0),
     }
     use(new)
-    assert levels(doctor.examine_sealed) == [Level.OK]
+    assert levels(doctor.examine_sealed) == levels(doctor.examine_second_factors) == [Level.OK]
+    assert RecoveryCodes.activate(member).get_unused_codes() == codes
     assert signing_key("RS256").kid == kid
     assert {key.pk: open_key(key) for key in EndpointKey.objects.all()} == values
     send_test(application=receiver.application)

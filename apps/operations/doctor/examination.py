@@ -28,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     Check("clock", database.examine_clock, needs_database=True),
     Check("signing keys", keys.examine_signing_keys, needs_database=True),
     Check("webhook keys", keys.examine_sealed, needs_database=True),
+    Check("second factors", keys.examine_second_factors, needs_database=True),
     Check("audit trail", keys.examine_audit_trail, needs_database=True),
     Check("worker", work.examine_worker, needs_database=True),
     Check("queue", work.examine_queue, needs_database=True),

@@ -1,4 +1,4 @@
-"""What depends on the deployment secret: signing keys, webhook keys, and the seals of the audit trail."""
+"""What depends on the deployment secret: signing keys, webhook keys, second factors, the audit trail's seals."""
 
 import hmac
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from django.utils import timezone
 from apps.audit.digests import seal_signature, signing_keys
 from apps.audit.models import AuditEvent, AuditSeal, SealedEvent
 from apps.operations.doctor.findings import Finding, Patient, ok, plural, problem, span, warning
-from apps.operations.resealing import look_at_keys
+from apps.operations.resealing import look_at_factors, look_at_keys
 from apps.tokens.keys import is_readable
 from apps.tokens.models import SigningKey
 
@@ -65,6 +65,28 @@ def examine_sealed(patient: Patient) -> Iterator[Finding]:
         )
     if not webhooks.closed and not earlier:
         yield ok(f"{plural(webhooks.current, 'webhook key')}, each opens with this SECRET_KEY")
+
+
+def examine_second_factors(patient: Patient) -> Iterator[Finding]:
+    """Are the secrets of second steps encrypted, and do they open?"""
+    factors, in_clear = look_at_factors()
+    if factors.closed:
+        yield problem(
+            f"SECRET_KEY does not open {plural(factors.closed, 'second factor')}: no code is accepted there.",
+            f"{_OTHER_SECRET}. If it is lost: delete them under Authenticators in the administration.",
+        )
+    if in_clear:
+        yield warning(
+            f"the secret of {plural(in_clear, 'second factor')} lies in the database in clear.",
+            "Run manage.py reseal: it encrypts them.",
+        )
+    elif factors.resealed:
+        yield warning(
+            f"only an earlier secret of SECRET_KEY_FALLBACKS opens {plural(factors.resealed, 'second factor')}.",
+            "Run manage.py reseal, before you take the earlier secret out.",
+        )
+    elif not factors.closed:
+        yield ok("encrypted, and open with this SECRET_KEY" if factors.current else "there are none yet")
 
 
 def examine_audit_trail(patient: Patient) -> Iterator[Finding]:

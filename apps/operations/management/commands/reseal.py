@@ -8,8 +8,8 @@ from apps.organisations.management.base import AnsweringCommand
 
 class Command(AnsweringCommand):
     help = (
-        "After a change of SECRET_KEY, with the earlier one in SECRET_KEY_FALLBACKS: seal webhook keys, signing keys"
-        " and queued mails with the new one. Exit status 1 if some of them open with neither."
+        "After a change of SECRET_KEY, with the earlier one in SECRET_KEY_FALLBACKS: seal webhook keys, signing keys,"
+        " second factors and queued mails with the new one. Exit status 1 if some of them open with neither."
     )
 
     def handle(self, **options: Any) -> None:
