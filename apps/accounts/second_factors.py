@@ -15,7 +15,7 @@ _PURPOSE = "second factors"
 _SEALED = "sealed:"
 
 
-class SealingMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth has no types
+class SealingMFAAdapter(DefaultMFAAdapter):
     """Gives allauth its secrets as it wants them. `decrypt` raises InvalidToken when no deployment secret opens one."""
 
     def encrypt(self, text: str) -> str:
