@@ -31,14 +31,16 @@ def _nothing_under_way(page: Page) -> Iterator[None]:
     """Leave no draft on its way to the server when a test ends: its database is emptied then."""
     context, under_way = page.context, set()
     context.on("request", lambda request: under_way.add(request) if request.url.endswith("/draft") else None)
-    context.on("requestfinished", lambda request: under_way.discard(request))
+    context.on("response", lambda response: under_way.discard(response.request))
     context.on("requestfailed", lambda request: under_way.discard(request))
     yield
     for each in context.pages:
         # As if the form had been sent: it saves no more.
         each.evaluate("document.querySelector('form[data-draft]')?.dispatchEvent(new Event('submit'))")
     deadline = time.monotonic() + 60
-    while under_way and time.monotonic() < deadline:
+    # What a closed page sent last is not heard of again.
+    while any(not each.frame.page.is_closed() for each in under_way):
+        assert time.monotonic() < deadline, "a draft is still on its way"
         context.pages[0].wait_for_timeout(50)
 
 
