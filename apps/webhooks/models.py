@@ -178,6 +178,24 @@ class Notification(models.Model):
         return self.notification_type == NotificationType.TEST
 
 
+class PersonToForget(models.Model):
+    """Somebody who has closed their account, and of whom notifications may still tell: forgetting.py.
+
+    Written in the transaction that closes the account and deleted when it is done: a lost job is not the end of it.
+    """
+
+    #: No foreign key: it only says whose connections they are.
+    user_id = models.UUIDField(primary_key=True, editable=False)
+    asked_at = models.DateTimeField(_("asked"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("person to forget")
+        verbose_name_plural = _("people to forget")
+
+    def __str__(self) -> str:
+        return str(self.user_id)
+
+
 class Failure(models.TextChoices):
     """Why an attempt did not succeed."""
 

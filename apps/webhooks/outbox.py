@@ -24,6 +24,7 @@ from apps.developers.models import HistoryKind, Role, Status
 from apps.organisations.addresses import site_address
 from apps.organisations.mail import queue_mail
 from apps.webhooks.delivery import Destination, Message, Result
+from apps.webhooks.forgetting import empty_answers
 from apps.webhooks.keys import open_keys
 from apps.webhooks.models import (
     Attempt,
@@ -195,9 +196,10 @@ def _deliverable(endpoint: Endpoint, now: datetime) -> QuerySet[Notification]:
 def _cancel_obsolete(endpoint: Endpoint, queued: QuerySet[Notification]) -> None:
     """Cancel what of these the application must not learn any more: who ended the connection has ended that, too."""
     of_connections = queued.filter(notification_type__in=[NotificationType.RECEIPT, NotificationType.TRANSACTION])
-    # It cannot be told later either, so what it says goes at once.
+    # It cannot be told later either, so what it says goes at once, and what was answered to earlier tries.
     ended = of_connections.filter(~Exists(Connection.objects.active().filter(pk=OuterRef("connection_id"))))
-    ended.update(state=State.CANCELLED, next_attempt_at=None, body="")
+    if ended.update(state=State.CANCELLED, next_attempt_at=None, body=""):
+        empty_answers(queued.filter(body=""))
     if not endpoint.url or endpoint.application.status == Status.DELETED:
         queued.filter(state=State.QUEUED).update(state=State.CANCELLED, next_attempt_at=None)
     elif not endpoint.application.is_approved:

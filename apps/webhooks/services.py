@@ -28,6 +28,7 @@ from apps.webhooks.models import (
     Notification,
     NotificationType,
     PauseReason,
+    PersonToForget,
     State,
 )
 from apps.webhooks.tasks import deliver, forget_notifications_of
@@ -217,6 +218,7 @@ def forget_notifications_about(*, user: User) -> None:
 
     To be called when the account is closed and its connections have ended; that they have is told all the same.
     """
+    PersonToForget.objects.get_or_create(user_id=user.pk)
     queue_jobs(forget_notifications_of, {"user_id": str(user.pk)})
 
 

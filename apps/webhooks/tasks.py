@@ -12,17 +12,18 @@ from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 from procrastinate.types import JSONDict
 
-from apps.housekeeping.chores import chore
+from apps.housekeeping.chores import chore, noted
 from apps.housekeeping.dead import Dead, DeadRows
 from apps.telemetry import metrics, tracing
 from apps.webhooks import outbox
 from apps.webhooks.delivery import Message, open_client, send
-from apps.webhooks.forgetting import forget_notifications
+from apps.webhooks.forgetting import forget_notifications, forget_who_is_left
 from apps.webhooks.keys import ClosedKeyError
 from apps.webhooks.models import EndpointKey, Notification
 from apps.webhooks.old_notifications import OldNotifications
@@ -36,6 +37,8 @@ QUEUE = "webhooks"
 TURN_SECONDS = 5.0
 #: The delivery log is kept so long, and with it the senders' own keys.
 NOTIFICATION_LIFETIME = timedelta(days=30)
+#: After so long the job that forgets a closed account has lost its tries, or itself.
+LOST_AFTER = timedelta(minutes=30)
 
 #: Endpoints that are failing take no more of this process's places, so that they hold up none that is well.
 FAILING_PLACES = 10
@@ -135,6 +138,14 @@ async def wake_forgotten_endpoints(context: JobContext, timestamp: int) -> None:
 def forget_notifications_of(*, user_id: str) -> int:
     """Empty what was told, or was to be told, of somebody who has closed their account; returns how many."""
     return forget_notifications(user_id=uuid.UUID(user_id))
+
+
+@app.periodic(cron="11 * * * *")
+@app.task(queueing_lock="forget-notifications-left", pass_context=False)
+@noted(_("Webhook notifications about closed accounts that are left"))
+def forget_notifications_left(timestamp: int) -> int:
+    """Empty those whose own job was lost; returns how many."""
+    return forget_who_is_left(asked_before=timezone.now() - LOST_AFTER)
 
 
 @app.periodic(cron="53 * * * *")

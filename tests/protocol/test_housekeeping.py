@@ -616,5 +616,6 @@ def test_the_worker_knows_its_periodic_tasks():
         "apps.tokens.tasks.delete_dead_service_tokens",
         "apps.tokens.tasks.end_connections_of_deleted_applications",
         "apps.webhooks.tasks.delete_old_notifications",
+        "apps.webhooks.tasks.forget_notifications_left",
         "apps.webhooks.tasks.wake_forgotten_endpoints",
     }

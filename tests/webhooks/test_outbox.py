@@ -16,6 +16,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from standardwebhooks.webhooks import Webhook
 
 from apps.connections.models import Connection, EndReason
+from apps.consent import services as consent_services
 from apps.consent.account_data import write_account_data
 from apps.consent.services import close_account
 from apps.developers.errors import RefusedError
@@ -33,6 +34,7 @@ from apps.webhooks.models import (
     Notification,
     NotificationType,
     PauseReason,
+    PersonToForget,
     State,
 )
 from apps.webhooks.old_notifications import OldNotifications
@@ -45,6 +47,7 @@ from apps.webhooks.services import (
     rotate_key,
     send_test,
     set_endpoint,
+    wake_endpoints,
 )
 from tests.conftest import CALLBACK, run_job
 from tests.webhooks import receivers
@@ -839,6 +842,97 @@ def test_closed_account_is_forgotten_in_what_was_told_and_what_waits(application
     work()
     assert receiver.requests[-1].json["receipthero_id"] == str(connection.pk)
     assert len(receiver.requests) == 4
+
+
+@COMMITTED
+def test_answers_to_earlier_tries_of_what_is_cancelled_are_not_kept(application, listen, link, work, empty_queue):
+    """What the receiver of a receipt said of the user goes with the receipt, when the connection has ended."""
+    listen(application, respond(500, body=b"thank you, Ada"))
+    connection, other = link(application), link(application)
+    of_receipt(application, connection)
+    of_receipt(application, other)
+    wake_endpoints([application.row.webhook_endpoint.pk])
+    work()
+    assert set(Attempt.objects.values_list("response_start", flat=True)) == {"thank you, Ada"}
+
+    end(connection)
+    Notification.objects.filter(state=State.QUEUED).update(next_attempt_at=timezone.now())
+    turn(application)
+
+    assert Attempt.objects.get(notification__connection_id=connection.pk).response_start == ""
+    assert Attempt.objects.get(notification__connection_id=other.pk).response_start == "thank you, Ada"
+
+
+def test_answer_is_forgotten_though_the_notification_is_empty_already(application, listen, link):
+    listen(application)
+    connection, other = link(application), link(application)
+    for notification in (of_receipt(application, connection), of_receipt(application, other)):
+        Attempt.objects.create(
+            notification=notification, started_at=timezone.now(), duration_ms=1, response_start="thank you, Ada"
+        )
+    Notification.objects.update(body="", state=State.CANCELLED, next_attempt_at=None)
+
+    assert forgetting.forget_notifications(user_id=connection.user_id) == 1
+    assert forgetting.forget_notifications(user_id=connection.user_id) == 0
+
+    assert Attempt.objects.get(notification__connection_id=connection.pk).response_start == ""
+    assert Attempt.objects.get(notification__connection_id=other.pk).response_start == "thank you, Ada"
+
+
+@COMMITTED
+@pytest.mark.parametrize("fate", ["failed", "gone"])
+def test_closed_account_whose_job_was_lost_is_forgotten_within_hours(application, listen, link, empty_queue, fate):
+    """A worker of the version before takes the job and does not know it, or its tries were not enough."""
+    listen(application)
+    connection, other = link(application), link(application)
+    receipts = [of_receipt(application, each) for each in (connection, other)]
+    close_account(user=connection.user, organisation=application.row.organisation)
+    if fate == "failed":
+        ProcrastinateJob.objects.filter(task_name__endswith="forget_notifications_of").update(status="failed")
+    else:
+        ProcrastinateJob.objects.all().delete()
+
+    # Its own job may have it first.
+    assert tasks.forget_notifications_left(0) == 0
+    PersonToForget.objects.update(asked_at=timezone.now() - tasks.LOST_AFTER - timedelta(seconds=1))
+    assert tasks.forget_notifications_left(0) == 1
+
+    assert [Notification.objects.get(pk=each.pk).body for each in receipts] == ["", "{}"]
+    revoke = Notification.objects.get(notification_type=NotificationType.REVOKE)
+    assert (revoke.state, revoke.body != "") == (State.QUEUED, True)
+    assert not PersonToForget.objects.exists()
+    assert tasks.forget_notifications_left(0) == 0
+    run = HousekeepingRun.objects.filter(rows=1).get()
+    assert (run.task, run.error) == ("apps.webhooks.tasks.forget_notifications_left", "")
+
+
+@COMMITTED
+def test_closed_account_that_is_forgotten_is_not_looked_for_again(application, listen, link, empty_queue):
+    """So a team can have the news of the end sent again."""
+    listen(application)
+    connection = link(application)
+    close_account(user=connection.user, organisation=application.row.organisation)
+    [job] = ProcrastinateJob.objects.filter(status="todo", task_name__endswith="forget_notifications_of")
+    run_job(job)
+    Notification.objects.update(state=State.DELIVERED, next_attempt_at=None)
+
+    assert not PersonToForget.objects.exists()
+    assert forgetting.forget_who_is_left(asked_before=timezone.now() + timedelta(days=1)) == 0
+    assert Notification.objects.get().body != ""
+
+
+def test_account_that_is_not_closed_after_all_is_not_forgotten(application, listen, link, monkeypatch):
+    listen(application)
+    connection = link(application)
+
+    def fail(**arguments) -> None:
+        raise RefusedError("No.")
+
+    monkeypatch.setattr(consent_services, "erase_user", fail)
+    with pytest.raises(RefusedError):
+        close_account(user=connection.user, organisation=application.row.organisation)
+
+    assert not PersonToForget.objects.exists()
 
 
 def test_answer_to_what_is_forgotten_meanwhile_is_not_kept(application, listen, link):
