@@ -15,6 +15,7 @@ from django.test import Client
 
 from apps.developers.models import Application, Draft, TeamMember
 from apps.developers.services import drafts
+from apps.developers.services.review import change_version
 from tests.conftest import at_once
 from tests.console.test_registering import fields
 from tests.developers.conftest import DESCRIPTION, waiting
@@ -101,6 +102,41 @@ def test_who_goes_on_in_another_tab_loses_nothing_there(team, live):
     page = team.get(address_of(live)).content.decode()
     assert "Half an idea." in page
     assert "We kept what you wrote" in page
+
+
+def test_who_goes_on_beside_what_has_changed_is_told_so_before_anything_is_sent(team, live):
+    """The page that keeps no draft says nothing of what is live, so it stands for no look at it."""
+    form = open_form(team, live)
+    team.post(address_of(live, "draft"), {"action": "forget"})
+    both = ["receipt:read", "receipt:write"]
+    reasons = {"receipt:write": "We send receipts.", "receipt:read": "We read receipts."}
+    change_version(application=live, actor=None, description=DESCRIPTION, scopes=both, reasons=reasons)
+
+    page = team.post(address_of(live, "draft"), {**form, **LIVE, "action": "save"})
+    assert page.status_code == 409
+    assert "begun afresh" in page.content.decode()
+    kept = team.post(address_of(live, "draft"), {**carried_by(page), **LIVE, "action": "save"})
+    assert kept.status_code == 302
+    refused = team.post(address_of(live), {**open_form(team, live), **LIVE})
+
+    assert refused.status_code == 409
+    assert "This application has changed since you opened the page" in refused.content.decode()
+    live.refresh_from_db()
+    assert set(live.scopes) == set(both)
+    assert team.post(address_of(live), {**carried_by(refused), **LIVE}).status_code == 302
+    live.refresh_from_db()
+    assert live.scopes == ["receipt:write"]
+
+
+def test_who_goes_on_beside_what_has_not_changed_may_send_it(team, live):
+    form = open_form(team, live)
+    team.post(address_of(live, "draft"), {"action": "forget"})
+
+    page = team.post(address_of(live, "draft"), {**form, **CHANGED, "action": "save"})
+
+    assert page.status_code == 409
+    assert team.post(address_of(live), {**carried_by(page), **CHANGED}).status_code == 302
+    assert waiting(live).description == CHANGED["description"]
 
 
 @pytest.mark.parametrize("refused", [{"description": "Too short."}, {"seen": "another"}], ids=["rule", "stale"])

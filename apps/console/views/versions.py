@@ -17,7 +17,7 @@ from apps.console.permissions import ReviewedTeamView
 from apps.console.previewing import preview_of
 from apps.console.views.actions import ActionView
 from apps.developers import rules, selectors
-from apps.developers.errors import FormOverError, RefusedError, StaleVersionError
+from apps.developers.errors import RefusedError, StaleVersionError
 from apps.developers.models import Application, Draft, Role, Status, Submission, TeamMember
 from apps.developers.scopes import ALL
 from apps.developers.services import drafts, review
@@ -91,8 +91,8 @@ class VersionPage(ReviewedTeamView):
         # Nobody's, if they have been taken off the team at this very moment.
         keys = TeamMember.objects.filter(pk=self.member.pk).values_list("form_key", flat=True)
         self.member.form_key = keys.first() or ""
-        # Only a page that says so may stand for what the form was written beside.
-        seen = mark_of(self.application) if isinstance(refusal, StaleVersionError | FormOverError) else ""
+        # Only a page that says so may stand for what the form was written beside; any other sends the form's own mark.
+        seen = mark_of(self.application) if isinstance(refusal, StaleVersionError) else ""
         return self.show(form, status=409, refusal=str(refusal.message), seen=seen)
 
 
