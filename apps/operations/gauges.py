@@ -15,6 +15,7 @@ from apps.housekeeping.chores import CHORES
 from apps.operations.backups.history import find_last_backup
 from apps.operations.deadline import Question
 from apps.operations.selectors import MOST_COUNTED, Queue, count_webhooks, find_queues
+from apps.organisations.tasks import PUT_OFF_PRIORITY, send_mail
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,13 @@ _WORKERS = """
 SELECT count(*) FILTER (WHERE last_heartbeat > now() - interval '1 minute'),
        EXTRACT(epoch FROM now() - max(last_heartbeat))::float
 FROM procrastinate_workers
+"""
+# The first queued has the lowest id; it is tried, or waits for its next time.
+_UNSENT = """
+SELECT EXTRACT(epoch FROM now() - min(e.at))::float FROM procrastinate_events e WHERE e.job_id = (
+    SELECT min(id) FROM procrastinate_jobs
+    WHERE queue_name = %s AND status IN ('todo', 'doing') AND priority > %s
+)
 """
 _KEYS = """
 SELECT algorithm, EXTRACT(epoch FROM now() - created_at)::float FROM tokens_signingkey WHERE retired_at IS NULL
@@ -87,21 +95,23 @@ def _read_gauges() -> Iterator[Metric]:
         "How long the oldest job that could run has been waiting.",
         labels=["queue"],
     )
-    unfinished = GaugeMetricFamily(
-        "countersign_queue_oldest_unfinished_job_age_seconds",
-        "How long the oldest job that has not ended is there, also one that is tried again later.",
-        labels=["queue"],
-    )
     [(now,)] = _read("SELECT now()")
     found = {queue.name: queue for queue in find_queues()}
     # An empty queue is told too: "nothing waits" is not "no data".
     for name in sorted(found.keys() | {task.queue for task in app.tasks.values()}):
-        queue = found.get(name) or Queue(name, ready=0, later=0, doing=0, failed=0, oldest_at=None, first_at=None)
+        queue = found.get(name) or Queue(name, ready=0, later=0, doing=0, failed=0, oldest_at=None)
         for state in _QUEUE_STATES:
             depth.add_metric([queue.name, state], getattr(queue, state))
-        for family, since in ((age, queue.oldest_at), (unfinished, queue.first_at)):
-            family.add_metric([queue.name], max(0.0, (now - since).total_seconds()) if since is not None else 0.0)
-    yield from (depth, age, unfinished)
+        since = queue.oldest_at
+        age.add_metric([queue.name], max(0.0, (now - since).total_seconds()) if since is not None else 0.0)
+    yield from (depth, age)
+
+    [(unsent_age,)] = _read(_UNSENT, send_mail.queue, PUT_OFF_PRIORITY)
+    yield _gauge(
+        "countersign_mail_oldest_unsent_age_seconds",
+        "How long ago the oldest mail was queued that has not left, but for those put off for their recipient's sake.",
+        value=max(0.0, unsent_age or 0.0),
+    )
 
     [(workers, heartbeat_age)] = _read(_WORKERS)
     yield _gauge("countersign_workers", "Workers that gave a sign of life in the last minute.", value=workers)

@@ -53,8 +53,7 @@ LEFT JOIN LATERAL (
 # A job waits since it was queued, or since the time that it was put off to. The first queued has the lowest id.
 _QUEUES = """
 SELECT j.queue_name, j.ready, j.later, j.doing, j.failed,
-       LEAST(j.put_off_to, (SELECT min(e.at) FROM procrastinate_events e WHERE e.job_id = j.first)),
-       (SELECT min(e.at) FROM procrastinate_events e WHERE e.job_id = j.first_of_all)
+       LEAST(j.put_off_to, (SELECT min(e.at) FROM procrastinate_events e WHERE e.job_id = j.first))
 FROM (
     SELECT queue_name,
            count(*) FILTER (WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now())) AS ready,
@@ -62,8 +61,7 @@ FROM (
            count(*) FILTER (WHERE status = 'doing') AS doing,
            count(*) FILTER (WHERE status = 'failed') AS failed,
            min(scheduled_at) FILTER (WHERE status = 'todo' AND scheduled_at <= now()) AS put_off_to,
-           min(id) FILTER (WHERE status = 'todo' AND scheduled_at IS NULL) AS first,
-           min(id) FILTER (WHERE status <> 'failed') AS first_of_all
+           min(id) FILTER (WHERE status = 'todo' AND scheduled_at IS NULL) AS first
     FROM procrastinate_jobs WHERE status IN ('todo', 'doing', 'failed') GROUP BY queue_name
 ) j ORDER BY j.queue_name
 """
@@ -149,8 +147,6 @@ class Queue:
     failed: int
     #: Since when the oldest of those that could run waits.
     oldest_at: datetime | None
-    #: Since when the oldest is there, also of those that are tried again later.
-    first_at: datetime | None
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ import smtplib
 
 from cryptography.fernet import InvalidToken
 from django.core.mail import EmailMultiAlternatives
-from procrastinate import JobContext, RetryStrategy
+from procrastinate import JobContext, RetryDecision, RetryStrategy
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException, JobAborted, UniqueViolation
+from procrastinate.jobs import Job
 from procrastinate.jobs import Status as JobStatus
 
 from apps.organisations.letters import Letter, unseal
@@ -15,8 +16,22 @@ from apps.telemetry import metrics
 
 logger = logging.getLogger(__name__)
 
+#: Of a mail that its recipient's server has put off: the others come first, and it says nothing of our own server.
+PUT_OFF_PRIORITY = -1
+
+
+class _Retry(RetryStrategy):
+    """Tries as its base does, and marks what is put off: from then on the queue can tell it from the others."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        decision = super().get_retry_decision(exception=exception, job=job)
+        if decision is not None and _is_put_off(exception):
+            decision.priority = PUT_OFF_PRIORITY
+        return decision
+
+
 #: Ten times, after 3, 9, 27 … seconds; the last time is a day and half an hour after the first.
-_RETRY = RetryStrategy(max_attempts=10, exponential_wait=3)
+_RETRY = _Retry(max_attempts=10, exponential_wait=3)
 #: Finished jobs are kept so long, in hours: mails are in them.
 KEPT_HOURS = 24
 #: A worker gives a sign of life every 10 seconds; after so long without one it is taken for dead.
@@ -37,7 +52,8 @@ def send_mail(context: JobContext, *, template: str, sealed: str) -> None:
         is_last = context.job.attempts >= (_RETRY.max_attempts or 0)
         what = f"Mail {template} (job {context.job.id}, attempt {context.job.attempts + 1}): {_describe(error)}"
         is_tried_again = not is_last and not _is_final(error)
-        metrics.mails.labels(_outcome(error) if is_tried_again else "given_up").inc()
+        outcome = "put_off" if _is_put_off(error) else "tried_again"
+        metrics.mails.labels(outcome if is_tried_again else "given_up").inc()
         if is_tried_again:
             logger.warning("%s; it is tried again", what)
             raise
@@ -68,9 +84,9 @@ def _is_final(error: Exception) -> bool:
     return isinstance(error, (ValueError, InvalidToken))
 
 
-def _outcome(error: Exception) -> str:
-    """Say who is to blame, of what is tried again: a full mailbox does not mean that no mail leaves."""
-    return "put_off" if isinstance(error, smtplib.SMTPRecipientsRefused) else "tried_again"
+def _is_put_off(error: BaseException) -> bool:
+    """Say, of what is tried again, whether its recipient is the reason: a full mailbox does not mean no mail leaves."""
+    return isinstance(error, smtplib.SMTPRecipientsRefused)
 
 
 def _describe(error: Exception) -> str:

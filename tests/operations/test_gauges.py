@@ -25,7 +25,7 @@ def told(name, **labels):
 
 
 def oldest_mail():
-    return told("countersign_queue_oldest_unfinished_job_age_seconds", queue="mail")
+    return told("countersign_mail_oldest_unsent_age_seconds")
 
 
 def counted(outcome):
@@ -90,6 +90,63 @@ def test_full_mailbox_is_told_from_a_mail_server_that_is_away(no_jobs, monkeypat
     run_worker(queues=["mail"])
 
     assert {each: counted(each) - before[each] for each in outcomes if counted(each) != before[each]} == {outcome: 1}
+
+
+def refuse_all_mail(monkeypatch, error):
+    """Let every try to send end in that way. Everything that has been queued may be tried at once."""
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend.send_messages", fail)
+    ProcrastinateJob.objects.filter(status="todo").update(scheduled_at=None)
+
+
+def test_mail_to_a_full_mailbox_does_not_age_and_the_next_one_does(no_jobs, monkeypatch):
+    refuse_all_mail(monkeypatch, smtplib.SMTPRecipientsRefused({"ada@example.com": (452, b"4.2.2 full")}))
+    queue_mails("ada@example.com")
+    age_jobs(hours=2)
+    assert oldest_mail() > 7_190
+    run_worker(queues=["mail"])
+    [row] = ProcrastinateJob.objects.filter(queue_name="mail")
+    assert (row.status, row.attempts) == ("todo", 1)
+    assert oldest_mail() == 0
+
+    queue_mails("eve@example.com")
+    ProcrastinateEvent.objects.filter(type="deferred").exclude(job=row).update(
+        at=timezone.now() - timedelta(minutes=30)
+    )
+
+    assert 1_790 < oldest_mail() < 1_900
+
+
+def test_mail_that_was_put_off_does_not_age_when_the_server_is_away_at_its_next_try(no_jobs, monkeypatch):
+    """Else its hours would be taken for those of an outage that may be over in a minute."""
+    queue_mails("ada@example.com")
+    age_jobs(hours=2)
+    for error in (
+        smtplib.SMTPRecipientsRefused({"ada@example.com": (452, b"4.2.2 full")}),
+        smtplib.SMTPServerDisconnected("gone"),
+    ):
+        refuse_all_mail(monkeypatch, error)
+        run_worker(queues=["mail"])
+    [row] = ProcrastinateJob.objects.filter(queue_name="mail")
+
+    assert (row.status, row.attempts) == ("todo", 2)
+    assert oldest_mail() == 0
+
+
+def test_mail_that_was_put_off_comes_after_the_others(no_jobs, monkeypatch, mailoutbox):
+    with monkeypatch.context() as patch:
+        refuse_all_mail(patch, smtplib.SMTPRecipientsRefused({"ada@example.com": (452, b"4.2.2 full")}))
+        queue_mails("ada@example.com")
+        run_worker(queues=["mail"])
+    queue_mails("eve@example.com")
+    ProcrastinateJob.objects.filter(status="todo").update(scheduled_at=None)
+
+    run_worker(queues=["mail"])
+
+    assert [mail.to for mail in mailoutbox] == [["eve@example.com"], ["ada@example.com"]]
 
 
 def test_chore_that_has_never_ended_well_is_told_too(transactional_db):
