@@ -13,17 +13,24 @@ from apps.audit import retention, trail
 from apps.audit.models import Anonymisation
 
 TABLES = ("audit_auditevent", "audit_sealedevent", "audit_auditseal", "audit_auditperson", "audit_anonymisedperson")
+#: How a trigger is put into each state of pg_trigger.tgenabled.
+SWITCHES = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA", "D": "DISABLE"}
 
 
 def tamper(statement: str, *parameters: Any) -> None:
     """Do what only somebody with every right in the database can: switch the guards off, change something."""
     with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tgrelid::regclass::text, tgname, tgenabled::text FROM pg_trigger"
+            " WHERE NOT tgisinternal AND tgrelid::regclass::text = ANY(%s)",
+            [list(TABLES)],
+        )
+        guards = cursor.fetchall()
         for table in TABLES:
             cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         cursor.execute(statement, parameters or None)
-        cursor.execute("SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'audit_%'")
-        for table, trigger in cursor.fetchall():
-            cursor.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
+        for table, trigger, state in guards:
+            cursor.execute(f"ALTER TABLE {table} {SWITCHES[state]} TRIGGER {trigger}")
 
 
 def forget(user: Any) -> int:
