@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import requests
 
 from apps.operations.backups import age
 from apps.operations.backups.errors import BackupError, WrongKeyError
+from tests.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / "script"))
@@ -116,9 +116,7 @@ ORDER BY 1, 2, 3, 4
 @contextlib.contextmanager
 def served(deployment: Deployment) -> Iterator[str]:
     """Run the deployment's web server; gives its address."""
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port = chosen.getsockname()[1]
+    port = free_port()
     output = deployment.var / "server.log"
     with output.open("w") as file:
         process = subprocess.Popen(
