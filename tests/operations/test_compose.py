@@ -21,7 +21,7 @@ from tests.operations.deployment import Cluster, folder_for_clusters
 DEPLOY = Path(settings.BASE_DIR) / "deploy"
 CREATE_DATABASE = DEPLOY / "postgresql/create-database.sh"
 #: What in `environment` is not ours.
-OTHERS = {"POSTGRES_PASSWORD_FILE", "POSTGRES_INITDB_ARGS", "COUNTERSIGN_SITES", "COUNTERSIGN_CDN"}
+OTHERS = {"POSTGRES_PASSWORD_FILE", "POSTGRES_INITDB_ARGS", "COUNTERSIGN_SITES", "COUNTERSIGN_CDN", "GOMEMLIMIT"}
 ONE_SHOTS = {"secrets", "migrate", "backup"}
 #: Port 443; files that their owner keeps from others, for `--from`.
 CAPABILITIES = {"proxy": ["NET_BIND_SERVICE"], "secrets": ["DAC_OVERRIDE"]}

@@ -61,7 +61,7 @@ def proxy(upstream: Upstream, tmp_path: Path) -> Iterator[int]:
     [container] = yaml.safe_load(text)["spec"]["template"]["spec"]["initContainers"]
     given = {each["name"]: each["value"] for each in container["env"]}
     port = free_port()
-    own = {"HTTP_PORT": str(port), "WEB_PORT": str(upstream.server_address[1])}
+    own = {"HTTP_PORT": str(port), "WEB_PORT": str(upstream.server_address[1]), "LONG_BODIES_PORT": str(free_port())}
     folders = {"XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
     command = [str(Path(sys.executable).with_name("caddy")), "run", "--config", "deploy/caddy/Caddyfile"]
     environment = {"PATH": os.environ["PATH"], **given, **own, **folders}

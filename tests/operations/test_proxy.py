@@ -59,6 +59,7 @@ class Site:
             "HTTPS_PORT": str(self.https_port),
             "WEB_HOST": "localhost",
             "WEB_PORT": str(web_port),
+            "LONG_BODIES_PORT": str(free_port()),
         }
 
     def manage(self, *arguments: str, typed: str = "") -> None:
