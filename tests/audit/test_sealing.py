@@ -1,6 +1,8 @@
 """The hash chain: what is sealed when, and that every kind of tampering shows."""
 
+import io
 import json
+import secrets
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -11,9 +13,10 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from apps.audit import sealing, tasks, trail
-from apps.audit.digests import anonymisation_signature
+from apps.audit.digests import anonymisation_signature, pruning_signature, signing_keys
 from apps.audit.models import AnonymisedPerson, AuditEvent, AuditPerson, AuditSeal, SealedEvent
-from apps.audit.verification import verify
+from apps.audit.verification import as_json, verify
+from apps.sealing import derive_secret
 from tests.audit.conftest import forget, tamper
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -440,6 +443,10 @@ def test_command_says_that_all_is_well(sealed, capsys):
         "pruned_seals": 0,
         "earlier_seals": 0,
         "last_earlier_seal": None,
+        "earlier_prunings": 0,
+        "last_earlier_pruning": None,
+        "earlier_notes": 0,
+        "last_earlier_note": None,
         "sealed_events": 6,
         "unsealed_events": 0,
         "last_seal": 3,
@@ -465,3 +472,135 @@ def test_command_takes_the_anchor_it_gave(sealed, capsys):
 
     assert run(capsys, "--anchor", anchor)[0] == 0
     assert run(capsys, "--anchor", anchor.replace("3:", "2:"))[0] == 1
+
+
+# --- a new secret ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def use(settings):
+    """Go on with another secret, and those before it, as processes do that were started again."""
+
+    def use(secret, *fallbacks):
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = secret, list(fallbacks)
+        derive_secret.cache_clear()
+
+    own = settings.SECRET_KEY
+    yield use
+    use(own)
+
+
+@pytest.fixture
+def seal_one(member):
+    """Record an event of the member's and seal it; returns the seal and the event."""
+
+    def seal_one():
+        trail.record("server:thing:done", actor=member)
+        assert sealing.seal_events(batches=1) == 1
+        return AuditSeal.objects.latest("pk"), AuditEvent.objects.latest("pk")
+
+    return seal_one
+
+
+def prune(seal, key=None):
+    now = timezone.now()
+    tamper("SELECT audit_prune(%s, %s, %s)", seal.pk, now, pruning_signature(seal.pk, now, key))
+
+
+def take_person(event, key=None):
+    signature = anonymisation_signature(event.pk, "actor", bytes(event.person_commitment), key)
+    tamper("INSERT INTO audit_anonymisedperson VALUES (%s, 'actor', %s)", event.pk, signature)
+    tamper("DELETE FROM audit_auditperson WHERE event_id = %s", event.pk)
+
+
+def test_whoever_knows_the_earlier_secret_deletes_nothing_that_was_sealed_with_the_new_one(settings, use, seal_one):
+    old, new = settings.SECRET_KEY, secrets.token_urlsafe(48)
+    seal_one()
+    use(new, old)
+    seal_one()
+    seal, event = seal_one()
+    earlier = signing_keys()[1]
+
+    take_person(event, earlier)
+    assert problems() == [
+        (seal.pk, event.pk, "its person was deleted with an earlier SECRET_KEY, after that had been changed")
+    ]
+    for each in AuditSeal.objects.order_by("pk"):
+        prune(each, earlier)
+
+    report = verify()
+    # The first one was sealed with the earlier secret itself: that cannot be told from retention, and is named.
+    assert [str(finding) for finding in report.findings] == [
+        f"seal {number}: its events were deleted with an earlier SECRET_KEY, after that had been changed"
+        for number in (seal.pk - 1, seal.pk)
+    ]
+    assert (report.earlier_prunings, report.last_earlier_pruning) == (3, seal.pk)
+
+
+def test_event_that_is_not_sealed_yet_keeps_its_person_from_the_earlier_secret(settings, use, seal_one, member):
+    old, new = settings.SECRET_KEY, secrets.token_urlsafe(48)
+    seal_one()
+    use(new, old)
+    seal_one()
+    trail.record("server:thing:done", actor=member)
+    event = AuditEvent.objects.latest("pk")
+
+    take_person(event, signing_keys()[1])
+
+    assert [(seal, pk) for seal, pk, _problem in problems()] == [(None, event.pk)]
+
+
+def test_what_was_deleted_before_the_secret_was_changed_is_intact_and_is_named(settings, use, seal_one):
+    old, new = settings.SECRET_KEY, secrets.token_urlsafe(48)
+    (pruned, _event), (_seal, event) = seal_one(), seal_one()
+    prune(pruned)
+    take_person(event)
+    assert "earlier" not in verified()
+    use(new, old)
+    seal_one()
+
+    report = verify()
+
+    assert report.findings == []
+    assert (report.earlier_prunings, report.earlier_notes) == (1, 1)
+    facts = json.loads(as_json(report))
+    assert (facts["last_earlier_pruning"], facts["last_earlier_note"]) == (pruned.pk, event.pk)
+    said = verified()
+    assert f"1 prunings were signed with an earlier SECRET_KEY, up to seal {pruned.pk}." in said
+    assert f"up to event {event.pk}." in said
+
+
+def test_person_who_goes_just_before_the_secret_is_changed_is_no_finding(settings, use, seal_one, member):
+    old, new = settings.SECRET_KEY, secrets.token_urlsafe(48)
+    seal_one()
+    trail.record("server:thing:done", actor=member)
+    take_person(AuditEvent.objects.latest("pk"))
+    use(new, old)
+    assert sealing.seal_events(batches=1) == 1
+    seal_one()
+
+    assert problems() == []
+
+
+def test_new_key_may_delete_what_the_old_one_has_sealed_while_processes_are_exchanged_one_by_one(
+    settings, use, seal_one
+):
+    old, new = settings.SECRET_KEY, secrets.token_urlsafe(48)
+    (first, _event), (second, event) = seal_one(), seal_one()
+    for ours, theirs in ((new, old), (old, new), (new, old), (old, new)):
+        use(ours, theirs)
+        seal_one()
+        if ours == new and AuditPerson.objects.filter(event=event).exists():
+            prune(first)
+            take_person(event)
+        # By a process that has not been exchanged yet, and by one that has.
+        for secret, fallback in ((old, new), (new, old)):
+            use(secret, fallback)
+            assert problems() == []
+    assert second.pruned_at is None
+
+
+def verified():
+    output = io.StringIO()
+    call_command("verify_audit", stdout=output)
+    return output.getvalue()

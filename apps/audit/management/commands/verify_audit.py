@@ -6,6 +6,8 @@ from django.core.management.base import BaseCommand
 
 from apps.audit.verification import as_json, verify
 
+_IF_KNOWN = "If somebody else may know that secret, they may have deleted these: look into a backup of before."
+
 
 class Command(BaseCommand):
     help = (
@@ -41,6 +43,16 @@ class Command(BaseCommand):
                     f"{report.earlier_seals} seals were made with an earlier SECRET_KEY, up to seal"
                     f" {report.last_earlier_seal}. If that is newer than your change of it, or if somebody else may"
                     " know the earlier one, compare them with the digests in the log (--anchor)."
+                )
+            if report.earlier_prunings:
+                self.stdout.write(
+                    f"{report.earlier_prunings} prunings were signed with an earlier SECRET_KEY, up to seal"
+                    f" {report.last_earlier_pruning}. {_IF_KNOWN}"
+                )
+            if report.earlier_notes:
+                self.stdout.write(
+                    f"{report.earlier_notes} notes about people who were made anonymous were signed with an earlier"
+                    f" SECRET_KEY, up to event {report.last_earlier_note}. {_IF_KNOWN}"
                 )
             if report.last_seal is not None:
                 self.stdout.write(f"The newest seal is {report.last_seal}:{report.last_digest}")
