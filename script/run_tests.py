@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -22,6 +23,8 @@ from errors import StartError
 CHECKOUT = Path(__file__).resolve().parent.parent
 #: What tests run beside Python, and Debian's package of each: what partners' programs call, and what reads deploy/.
 PROGRAMS = {"curl": "curl", "openssl": "openssl", "promtool": "prometheus", "pgbouncer": "pgbouncer"}
+#: Where Debian has servers; not in everybody's path.
+SERVERS = "/usr/sbin"
 #: The whole suite is run by so many processes, each with a PostgreSQL of its own; what is asked for by name by one.
 #: One more than there are cores: a fifth of the time tests wait for servers that they start or stop.
 PROCESSES = (os.cpu_count() or 1) + 1
@@ -36,9 +39,8 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGHUP, stop)
     try:
         with contextlib.ExitStack() as stack:
-            ensure_programs()
+            ensure_programs(is_whole=not arguments)
             os.environ.update(
-                CHROMIUM=browser(),
                 SECRET_KEY=secrets.token_urlsafe(48),
                 ENVIRONMENT="development",
                 DEBUG="0",
@@ -76,12 +78,27 @@ def throwaway_database(stack: contextlib.ExitStack) -> str:
     return database.url("postgres")
 
 
-def browser() -> str:
-    """The path of a Chromium. As root on Debian it is installed when there is none."""
+def ensure_programs(*, is_whole: bool) -> None:
+    """Make sure of what tests run beside Python. As root on Debian it is installed when it is missing.
+
+    A run of the whole suite does not begin without; in one of some tests, those that need it fail.
+    """
+    os.environ["PATH"] += os.pathsep + SERVERS
+    for ensure in (ensure_browser, ensure_others):
+        try:
+            ensure()
+        except StartError as error:
+            if is_whole:
+                raise
+            print(f"countersign: {error}; tests that need it fail", file=sys.stderr, flush=True)
+
+
+def ensure_browser() -> None:
+    """Set CHROMIUM to the path of one."""
     if os.environ.get("CHROMIUM"):
         if not os.access(os.environ["CHROMIUM"], os.X_OK):
             raise StartError(f"CHROMIUM={os.environ['CHROMIUM']} is not a program")
-        return os.environ["CHROMIUM"]
+        return
     found = find_browser()
     if (found is None or not driver_runs()) and may_install():
         print("Installing Chromium for the browser tests (some minutes, once) ...", flush=True)
@@ -91,22 +108,51 @@ def browser() -> str:
         raise StartError(
             "the browser tests need Chromium: install it (Debian: apt-get install chromium), or set CHROMIUM"
         )
+    os.environ["CHROMIUM"] = found
     if not driver_runs():
         raise StartError("Playwright's driver does not start: install its library (Debian: apt-get install libatomic1)")
-    return found
 
 
-def ensure_programs() -> None:
-    """Make sure of what tests run beside Python. As root on Debian it is installed when it is missing."""
-    # Where Debian has servers; not in everybody's path.
-    os.environ["PATH"] += os.pathsep + "/usr/sbin"
+def ensure_others() -> None:
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing and may_install():
-        install(*(PROGRAMS[name] for name in missing))
+        with no_services():
+            install(*(PROGRAMS[name] for name in missing))
         missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:
         packages = " ".join(PROGRAMS[name] for name in missing)
         raise StartError(f"the tests need {' and '.join(missing)}: install it (Debian: apt-get install {packages})")
+
+
+@contextlib.contextmanager
+def no_services(policy: Path = Path("/usr/sbin/policy-rc.d")) -> Iterator[None]:
+    """Let what is installed meanwhile start no service, neither now nor when the machine starts.
+
+    Debian's packages ask `policy` before they start anything, with systemd and without; 101 is "forbidden"
+    (invoke-rc.d(8)). On a machine that has a policy, that one holds. Services that are there already stay as they are.
+    """
+    before = find_services()
+    try:
+        with policy.open("x") as file:
+            file.write("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+        is_ours = True
+    except FileExistsError:
+        is_ours = False
+    try:
+        yield
+    finally:
+        if is_ours:
+            policy.unlink()
+    new = sorted(find_services() - before)
+    if new and shutil.which("systemctl") and subprocess.run(["systemctl", "disable", "--quiet", *new]).returncode:
+        raise StartError(f"{', '.join(new)} would start with this machine: systemctl disable it")
+
+
+def find_services() -> set[str]:
+    """The services that are installed here, of the packages of PROGRAMS."""
+    names = {f"{package}.service" for package in PROGRAMS.values()}
+    return {name for name in names if Path("/lib/systemd/system", name).exists()}
 
 
 def may_install() -> bool:

@@ -418,7 +418,9 @@ def in_another_thread(call: Callable[[], Any]) -> Any:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of Chromium. A browser test that cannot run fails: script/test installs what it needs."""
-    return os.environ["CHROMIUM"]
+    path = os.environ.get("CHROMIUM")
+    assert path, "install Chromium (Debian: apt-get install chromium), or set CHROMIUM"
+    return path
 
 
 __all__ = ["CALLBACK", "Browser", "RegisteredApplication", "parse_qs", "query_of"]
