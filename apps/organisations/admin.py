@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from apps.organisations.admin_log import NamelessLogAdmin
 from apps.organisations.logos import LogoField, delete_after_commit
 from apps.organisations.models import Membership, Organisation, Reviewer
 from apps.organisations.services import create_organisation, make_default
@@ -43,9 +44,12 @@ class ReviewerInline(admin.TabularInline):
     extra = 0
     autocomplete_fields = ["user"]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Reviewer]:
+        return super().get_queryset(request).select_related("user", "organisation")
+
 
 @admin.register(Organisation)
-class OrganisationAdmin(admin.ModelAdmin):
+class OrganisationAdmin(NamelessLogAdmin):
     """Brands. The default one cannot go; an organisation with applications cannot either."""
 
     form = OrganisationForm
@@ -108,7 +112,7 @@ class MembershipAdmin(admin.ModelAdmin):
 
 
 @admin.register(Reviewer)
-class ReviewerAdmin(admin.ModelAdmin):
+class ReviewerAdmin(NamelessLogAdmin):
     """Users who may decide on an organisation's applications."""
 
     list_display = ["user", "organisation", "created_at"]

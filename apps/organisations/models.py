@@ -112,5 +112,9 @@ class Reviewer(models.Model):
         constraints = [models.UniqueConstraint(fields=["user", "organisation"], name="one_reviewer_row")]
 
     def __str__(self) -> str:
-        # Without a name: the administration's log keeps what rows were called.
+        return f"{self.user} @ {self.organisation}"
+
+    @property
+    def name_in_log(self) -> str:
+        """What the administration's log calls it: that is kept longer than the account."""
         return f"{self.user_id} @ {self.organisation}"

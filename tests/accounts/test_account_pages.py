@@ -381,13 +381,73 @@ def test_closing_takes_the_person_out_of_the_administrations_log(
 def test_administrations_log_calls_nobody_by_name(administrator, member, organisation, make_application):
     row = make_application("portal").row
     reviewer = Reviewer.objects.create(user=member, organisation=organisation)
-    place = TeamMember.objects.create(application=row, user=member, role=Role.VIEWER)
+    reviewers, brand = "/admin/organisations/reviewer/", f"/admin/organisations/organisation/{organisation.pk}/change/"
+    person = {"user": str(member.pk), "organisation": str(organisation.pk)}
 
-    administrator.post(f"/admin/organisations/reviewer/{reviewer.pk}/delete/", {"post": "yes"})
+    # On its own pages, one and several at once; and inside the organisation's.
+    administrator.post(f"{reviewers}{reviewer.pk}/change/", {**person, "_continue": "1"})
+    administrator.post(f"{reviewers}{reviewer.pk}/delete/", {"post": "yes"})
+    assert administrator.post(f"{reviewers}add/", person).status_code == 302
+    several = {"action": "delete_selected", "_selected_action": [str(Reviewer.objects.get().pk)], "post": "yes"}
+    assert administrator.post(reviewers, several).status_code == 302
+    assert change_inside(administrator, brand, "reviewers", user=str(member.pk)).status_code == 302
+    assert change_inside(administrator, brand, "reviewers", DELETE="on").status_code == 302
+    application = f"/admin/developers/application/{row.pk}/change/"
+    assert change_inside(administrator, application, "team", user=str(member.pk), role="viewer").status_code == 302
+    assert change_inside(administrator, application, "team", role="developer").status_code == 302
+    assert change_inside(administrator, application, "team", DELETE="on").status_code == 302
 
-    entry = LogEntry.objects.get()
-    assert entry.object_repr == f"{member.pk} @ {organisation}"
-    assert str(place) == f"{member.pk} (Viewer)"
+    entries = list(LogEntry.objects.order_by("pk"))
+    assert [entry.object_repr for entry in entries] == [
+        *[f"{member.pk} @ {organisation}"] * 4,
+        *[str(organisation)] * 2,
+        *[row.name] * 3,
+    ]
+    inside = [facts["object"] for entry in entries[4:] for each in changes_in(entry) for facts in each.values()]
+    assert inside == [
+        *[f"{member.pk} @ {organisation}"] * 2,
+        f"{member.pk} (Viewer)",
+        *[f"{member.pk} (Developer)"] * 2,
+    ]
+    kept = " ".join(f"{entry.object_repr} {entry.get_change_message()}" for entry in entries)
+    assert str(member) not in kept
+    assert member.email not in kept
+
+
+def changes_in(entry):
+    """What the entry says of rows inside of the one that was changed."""
+    return [each for each in json.loads(entry.change_message) if any("object" in facts for facts in each.values())]
+
+
+def change_inside(client, address, prefix, **fields):
+    """Save the page, with some fields of its last row of that kind changed, which is added if they have a user."""
+    page = client.get(address)
+    bound = list(page.context["adminform"].form)
+    for inline in page.context["inline_admin_formsets"]:
+        bound += [field for form in [inline.formset.management_form, *inline.formset.forms] for field in form]
+    data = {field.html_name: field.value() for field in bound if field.name != "logo"}
+    data = {name: value for name, value in data.items() if value is not None and value is not False}
+    count = int(data[f"{prefix}-TOTAL_FORMS"])
+    if "user" in fields:
+        data[f"{prefix}-TOTAL_FORMS"] = count = count + 1
+    return client.post(address, {**data, **{f"{prefix}-{count - 1}-{name}": value for name, value in fields.items()}})
+
+
+def test_administrations_pages_call_people_by_name(administrator, member, organisation, make_application):
+    row = make_application("portal").row
+    reviewer = Reviewer.objects.create(user=member, organisation=organisation)
+    TeamMember.objects.create(application=row, user=member, role=Role.VIEWER)
+    reviewers = "/admin/organisations/reviewer/"
+
+    for page in (
+        administrator.get(f"{reviewers}{reviewer.pk}/delete/"),
+        administrator.post(reviewers, {"action": "delete_selected", "_selected_action": [str(reviewer.pk)]}),
+        administrator.get(f"{reviewers}{reviewer.pk}/change/"),
+        administrator.get(f"/admin/organisations/organisation/{organisation.pk}/change/"),
+    ):
+        assert f"{member} @ {organisation}" in page.content.decode()
+    page = administrator.get(f"/admin/developers/application/{row.pk}/change/")
+    assert f"{member} (Viewer)" in page.content.decode()
 
 
 @pytest.mark.parametrize(("days", "kept"), [(730, 1), (0, 2), (1000, 2)])

@@ -31,13 +31,14 @@ from apps.developers.models import (
 )
 from apps.developers.services import applications, review, secrets, team
 from apps.developers.services.versions import live_scopes
+from apps.organisations.admin_log import NamelessLogAdmin
 
 # The library's page knows neither profiles nor the rules, and shows the stored secret.
 admin.site.unregister(Application)
 
 
 @admin.register(Application)
-class ApplicationAdmin(admin.ModelAdmin):
+class ApplicationAdmin(NamelessLogAdmin):
     """Applications. They are suspended, not deleted: users' connections and what was decided stay on record."""
 
     form = ApplicationForm

@@ -83,6 +83,9 @@ class TeamInline(admin.TabularInline):
     autocomplete_fields = ["user"]
     extra = 0
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TeamMember]:
+        return super().get_queryset(request).select_related("user")
+
 
 class HistoryInline(admin.TabularInline):
     """What has happened last to an application."""

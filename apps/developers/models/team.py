@@ -33,7 +33,11 @@ class TeamMember(models.Model):
         constraints = [models.UniqueConstraint(fields=["application", "user"], name="one_place_per_team")]
 
     def __str__(self) -> str:
-        # Without a name: the administration's log keeps what rows were called.
+        return f"{self.user} ({self.get_role_display()})"
+
+    @property
+    def name_in_log(self) -> str:
+        """What the administration's log calls it: that is kept longer than the account."""
         return f"{self.user_id} ({self.get_role_display()})"
 
     @property
