@@ -25,6 +25,8 @@ OWN = (
     "pooled_database_url",
     "email_url",
     "metrics_token",
+    # No secret, but it has to be where DATABASE_URL's `sslrootcert` finds it.
+    "database_ca.pem",
 )
 
 

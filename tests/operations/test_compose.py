@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import ssl
 import stat
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 import yaml
 from django.conf import settings
@@ -312,12 +314,16 @@ def test_database_of_your_own_is_reached_from_everywhere_and_ours_is_not_started
     mine, made, database = (
         tmp_path / "mine",
         tmp_path / "made",
-        "postgresql://a:b@db.internal:5432/c?sslmode=verify-full",
+        "postgresql://a:b@db.internal:5432/c?sslmode=verify-full&sslrootcert=/run/countersign/database_ca.pem",
     )
     mine.mkdir()
     (mine / "database_url").write_text(f"{database}\n")
-    assert make_secrets(made, "--from", str(mine)).returncode == 0
+    (mine / "database_ca.pem").write_text(Path(certifi.where()).read_text())
+    assert make_secrets(made, "--database-folder", str(tmp_path / "database"), "--from", str(mine)).returncode == 0
     assert (made / "database_url").read_text() == database
+    # Its last line has no end any more, which has to do no harm.
+    trusted = ssl.create_default_context(cafile=made / "database_ca.pem")
+    assert trusted.cert_store_stats() == ssl.create_default_context(cafile=certifi.where()).cert_store_stats()
 
 
 def test_database_is_for_a_role_without_rights_and_its_superuser_cannot_log_in_from_outside() -> None:

@@ -1,7 +1,9 @@
 """The systemd units and the Kubernetes manifests: what hangs together with the image and the settings."""
 
+import base64
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -234,6 +236,37 @@ def test_kustomization_can_be_rendered_with_the_secrets_that_are_made_for_it(tmp
     rendered = list(yaml.safe_load_all(done.stdout))
     assert len(rendered) == len(manifests()) + 2
     assert {each["metadata"]["namespace"] for each in rendered} == {"countersign"}
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl on this machine")
+def test_earlier_secret_is_given_as_a_file_of_the_secret_when_its_two_lines_are_taken_in(tmp_path: Path) -> None:
+    folder = tmp_path / "kubernetes"
+    shutil.copytree(DEPLOY / "kubernetes", folder, ignore=shutil.ignore_patterns("secrets"))
+    (folder / "secrets").mkdir()
+    (folder / "secrets/email_url").write_text("smtp+tls://mail.example.com:587")
+    earlier = secrets.token_urlsafe(64)
+    (folder / "secrets/secret_key_fallbacks").write_text(earlier)
+    subprocess.run([sys.executable, str(DEPLOY / "make_secrets.py"), str(folder / "secrets")], check=True)
+    file = folder / "kustomization.yaml"
+    text, taken_in = re.subn(r"# (- .*secret_key_fallbacks)$", r"\1", file.read_text(), flags=re.MULTILINE)
+    assert taken_in == 2
+    file.write_text(text)
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    kinds = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
+    path = kinds["ConfigMap"]["data"]["SECRET_KEY_FALLBACKS_FILE"]
+    assert base64.b64decode(kinds["Secret"]["data"][Path(path).name]).decode() == earlier
+    assert earlier not in str(kinds["ConfigMap"])
+
+
+def test_pods_that_share_the_volume_of_the_backups_can_be_on_one_node() -> None:
+    """It is ReadWriteOnce: on another node the second pod would wait for ever."""
+    cron, tools = named("CronJob", "countersign-backup"), named("Deployment", "countersign-tools")
+    [near] = pod_of(cron)["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert near["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"
+    labels = tools["spec"]["template"]["metadata"]["labels"]
+    assert near["podAffinityTerm"]["labelSelector"]["matchLabels"] == {COMPONENT: labels[COMPONENT]}
+    assert tools["spec"]["strategy"] == {"type": "Recreate"}
 
 
 def test_backups_are_made_each_night_on_a_volume_of_their_own_and_restored_without_keeping_the_key() -> None:
