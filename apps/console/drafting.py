@@ -82,7 +82,10 @@ class DraftView(ReturnsWhatWasTyped):
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponseBase:
         if request.POST.get("action") == "forget":
-            drafts.end_draft(user=self.user, application=self.drafted_application())
+            try:
+                drafts.throw_draft_away(user=self.user, application=self.drafted_application())
+            except RefusedError as refusal:
+                messages.error(request, str(refusal.message))
             return redirect(self.form_address())
         form = self.make_form()
         try:

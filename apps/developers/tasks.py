@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from django.utils.translation import gettext_lazy as _
 from procrastinate.contrib.django import app
 
-from apps.developers.models import Draft, Invitation
+from apps.developers.models import Draft, EndedForm, Invitation
 from apps.housekeeping.chores import chore
 from apps.housekeeping.dead import Dead, DeadRows
 
@@ -19,8 +19,9 @@ INVITATION_LIFETIME = timedelta(days=30)
 @app.task(queueing_lock="delete-old-drafts", pass_context=False)
 @chore(_("Drafts of applications, after 90 days without a change"))
 def delete_old_drafts(now: datetime) -> list[Dead]:
-    """Delete drafts that nobody goes on with."""
-    return [DeadRows(Draft.objects.filter(updated_at__lt=now - DRAFT_LIFETIME))]
+    """Delete drafts that nobody goes on with, and what is known of forms that are as old."""
+    old = now - DRAFT_LIFETIME
+    return [DeadRows(Draft.objects.filter(updated_at__lt=old)), DeadRows(EndedForm.objects.filter(ended_at__lt=old))]
 
 
 @app.periodic(cron="26 3 * * *")

@@ -7,15 +7,20 @@ import re
 import threading
 import uuid
 from collections import Counter
+from datetime import timedelta
 from functools import partial
 
 import pytest
 from django.db import connection, transaction
 from django.test import Client
+from django.utils import timezone
 
-from apps.developers.models import Application, Draft, TeamMember
+from apps.accounts.models import User
+from apps.developers.models import Application, Draft, EndedForm, TeamMember
 from apps.developers.services import drafts
 from apps.developers.services.review import change_version
+from apps.developers.services.team import leave_teams
+from apps.developers.tasks import delete_old_drafts
 from tests.conftest import at_once
 from tests.console.test_registering import fields
 from tests.developers.conftest import DESCRIPTION, waiting
@@ -203,6 +208,124 @@ def test_late_save_of_what_is_registered_is_refused_and_may_go_on_in_a_form_of_i
     assert Draft.objects.get().fields["name"] == ["Another"]
 
 
+def forget(client):
+    return client.post(f"{ADD}/draft", {"action": "forget"})
+
+
+def save_new(client, fields, **changed):
+    return client.post(f"{ADD}/draft", {**fields, **changed})
+
+
+def key_on(page: str) -> str:
+    return re.search(r'name="form_key" value="([^"]+)"', page)[1]
+
+
+def test_late_save_of_a_new_application_thrown_away_is_refused_and_a_new_page_saves_again(member, fields):
+    client = client_of(member)
+    assert save_new(client, fields).status_code == 200
+    assert forget(client).status_code == 302
+
+    late = save_new(client, fields)
+
+    assert late.status_code == 409
+    assert "you have sent this form, or begun afresh" in late.json()["message"]
+    assert not Draft.objects.exists()
+    anew = key_on(client.get(ADD).content.decode())
+    assert anew != fields["form_key"]
+    assert save_new(client, fields, form_key=anew, name="Next").status_code == 200
+    assert save_new(client, fields).status_code == 409
+    assert Draft.objects.get().fields["name"] == ["Next"]
+
+
+def test_who_goes_on_with_a_new_application_thrown_away_does_so_in_a_form_of_its_own(member, fields):
+    client = client_of(member)
+    save_new(client, fields)
+    forget(client)
+
+    by_hand = save_new(client, fields, name="Another", action="save")
+
+    assert by_hand.status_code == 409
+    page = by_hand.content.decode()
+    assert 'value="Another"' in page
+    assert save_new(client, fields, name="Another", form_key=key_on(page)).status_code == 200
+
+
+def test_form_written_otherwise_is_the_same_form(member, fields):
+    """A UUID may be in capitals; it is the same one."""
+    client = client_of(member)
+    save_new(client, fields, form_key=fields["form_key"].upper())
+    forget(client)
+
+    assert save_new(client, fields).status_code == 409
+
+
+def test_new_application_thrown_away_may_still_be_sent(member, fields):
+    client = client_of(member)
+    save_new(client, fields)
+    forget(client)
+
+    assert client.post(ADD, fields).status_code == 200
+    assert Application.objects.count() == 1
+
+
+def test_throwing_away_ends_nobody_elses_form_and_no_other_form_of_theirs(member, owner, fields):
+    client, other = client_of(member), client_of(owner)
+    save_new(client, fields)
+    save_new(other, fields)
+    forget(client)
+
+    assert save_new(other, fields, name="Mine").status_code == 200
+    assert save_new(client, fields, form_key=str(uuid.uuid4())).status_code == 200
+
+
+def test_throwing_away_what_was_never_kept_ends_nothing(member, fields):
+    client = client_of(member)
+
+    assert forget(client).status_code == 302
+    assert save_new(client, fields).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", "nonsense"])
+def test_draft_of_no_form_can_be_thrown_away(member, fields, key):
+    Draft.objects.create(user=member, application=None, fields={"form_key": [key]})
+
+    assert forget(client_of(member)).status_code == 302
+    assert not Draft.objects.exists()
+
+
+def test_keys_of_forms_thrown_away_are_few_and_go_with_the_account_and_with_old_drafts(member, owner, fields):
+    for user in (member, owner):
+        client = client_of(user)
+        for _time in range(3):
+            assert save_new(client, fields, form_key=str(uuid.uuid4())).status_code == 200
+            forget(client)
+    assert EndedForm.objects.count() == 2
+
+    leave_teams(user=owner)
+    assert EndedForm.objects.get().user == member
+    assert delete_old_drafts(0) == 0
+    EndedForm.objects.update(ended_at=timezone.now() - timedelta(days=91))
+    assert delete_old_drafts(0) == 1
+    assert not EndedForm.objects.exists()
+
+
+def test_who_closes_the_account_at_that_moment_throws_nothing_away_and_gets_an_answer(member, fields, monkeypatch):
+    client = client_of(member)
+    save_new(client, fields)
+    lock = drafts.lock_person
+
+    def close_and_lock(user) -> None:
+        User.objects.filter(pk=user.pk).update(is_active=False)
+        lock(user)
+
+    monkeypatch.setattr(drafts, "lock_person", close_and_lock)
+
+    answer = forget(client)
+
+    assert answer.status_code == 302
+    assert not EndedForm.objects.exists()
+
+
 # --- at the same moment --------------------------------------------------------------------------------
 
 
@@ -299,3 +422,48 @@ def test_save_that_comes_while_the_form_is_being_registered_waits_and_is_refused
 
     assert statuses == [409]
     assert not Draft.objects.exists()
+
+
+@COMMITTED
+def test_save_that_comes_while_a_new_application_is_thrown_away_waits_and_is_refused(member, fields):
+    throwing, saving = client_of(member), client_of(member)
+    assert save_new(saving, fields).status_code == 200
+    with transaction.atomic():
+        assert forget(throwing).status_code == 302
+        thread, statuses = in_a_thread(lambda: save_new(saving, fields).status_code)
+        wait_until_somebody_waits_for_a_lock()
+    thread.join()
+
+    assert statuses == [409]
+    assert not Draft.objects.exists()
+
+
+@COMMITTED
+def test_save_that_is_under_way_when_a_new_application_is_thrown_away_leaves_no_draft(member, fields):
+    throwing, saving = client_of(member), client_of(member)
+    with transaction.atomic():
+        assert save_new(saving, fields).status_code == 200
+        thread, statuses = in_a_thread(lambda: forget(throwing).status_code)
+        wait_until_somebody_waits_for_a_lock()
+    thread.join()
+
+    assert statuses == [302]
+    assert not Draft.objects.exists()
+    assert save_new(saving, fields).status_code == 409
+
+
+@COMMITTED
+def test_of_saves_and_throwing_away_at_the_same_moment_no_draft_is_left(member, fields):
+    clients = [client_of(member) for _ in range(6)]
+    for _time in range(5):
+        form = {**fields, "form_key": str(uuid.uuid4())}
+        assert save_new(clients[0], form).status_code == 200
+
+        answers = at_once(
+            partial(forget, clients[0]),
+            *[partial(save_new, client, form) for client in clients[1:]],
+        )
+
+        assert answers[0].status_code == 302
+        assert {answer.status_code for answer in answers[1:]} <= {200, 409}
+        assert not Draft.objects.exists()

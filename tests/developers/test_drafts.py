@@ -4,7 +4,7 @@ import pytest
 
 from apps.developers.errors import RefusedError
 from apps.developers.models import Draft
-from apps.developers.services.drafts import MAX_LENGTH, end_draft, save_draft
+from apps.developers.services.drafts import MAX_LENGTH, save_draft, throw_draft_away
 from tests.protocol.test_races import at_once
 
 pytestmark = pytest.mark.spec("CONTRACT", "9 (registering)")
@@ -36,13 +36,13 @@ def test_drafts_are_by_person_and_by_application(owner, member, pending):
             save_draft(user=user, application=application, fields={"name": [f"{user.pk} {application}"]})
     assert Draft.objects.count() == 4
 
-    end_draft(user=owner, application=None)
+    throw_draft_away(user=owner, application=None)
     assert set(Draft.objects.values_list("user", "application")) == {
         (owner.pk, pending.pk),
         (member.pk, None),
         (member.pk, pending.pk),
     }
-    end_draft(user=owner, application=None)
+    throw_draft_away(user=owner, application=None)
 
 
 def test_draft_of_an_application_goes_with_it_and_with_the_person(owner, member, pending):

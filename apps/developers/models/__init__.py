@@ -1,5 +1,5 @@
 from apps.developers.models.application import Application, Profile, RequestedScope, Status
-from apps.developers.models.drafts import Draft
+from apps.developers.models.drafts import Draft, EndedForm
 from apps.developers.models.review import HistoryEntry, HistoryKind, Outcome, Submission
 from apps.developers.models.team import Invitation, Role, TeamMember
 from apps.developers.models.terms import TermsAgreement, TermsVersion
@@ -7,6 +7,7 @@ from apps.developers.models.terms import TermsAgreement, TermsVersion
 __all__ = [
     "Application",
     "Draft",
+    "EndedForm",
     "HistoryEntry",
     "HistoryKind",
     "Invitation",

@@ -1,5 +1,6 @@
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.developers.models.application import Application
@@ -28,3 +29,21 @@ class Draft(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class EndedForm(models.Model):
+    """The form of a new application whose draft the user has thrown away last: what comes late of it is not kept."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="ended_form"
+    )
+    form_key = models.UUIDField()
+    ended_at = models.DateTimeField(_("ended"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("ended form")
+        verbose_name_plural = _("ended forms")
+        indexes = [models.Index(fields=["ended_at"], name="ended_forms_by_age")]
+
+    def __str__(self) -> str:
+        return str(self.form_key)

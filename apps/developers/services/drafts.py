@@ -2,7 +2,8 @@
 
 A page's script saves what is typed, and what it sends may come after the form itself. So each form carries a key, and
 nothing is kept of one that is over: it was sent, or its draft was thrown away. Of a new application that is the form's
-own key, which its id is made of; of a next version it is on the member's row, which whoever saves locks first.
+own key, which its id is made of, and the one that was thrown away last is kept (`EndedForm`); of a next version it is
+on the member's row, which whoever saves locks first.
 """
 
 import json
@@ -10,12 +11,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User
 from apps.developers import rules
 from apps.developers.errors import FormOverError, RefusedError
-from apps.developers.models import Application, Draft, Submission, TeamMember
+from apps.developers.models import Application, Draft, EndedForm, Submission, TeamMember
 from apps.developers.models.review import SubmittedScope
 from apps.developers.services.applications import id_of_registration
 from apps.developers.services.locking import lock_application, lock_person
@@ -73,17 +75,45 @@ def start_from_live(*, user: User, application: Application) -> Draft:
 
 
 @transaction.atomic
-def end_draft(*, user: User | None, application: Application | None) -> None:
-    """Forget what was kept, because it was sent or is no longer wanted; what comes late of that form is not kept."""
+def throw_draft_away(*, user: User, application: Application | None) -> None:
+    """Forget what `user` has typed, and what comes late of that form. Raises RefusedError if the account is closed."""
+    # Waits for a save that is under way, whose draft goes next.
+    lock_person(user)
     if application is not None:
-        # Waits for a save that is under way, whose draft goes next.
-        TeamMember.objects.filter(user=user, application=application).update(form_key=uuid.uuid4().hex)
+        end_draft(user=user, application=application)
+        return
+    draft = Draft.objects.filter(user=user, application=None).first()
+    if draft is None:
+        return
+    form_key = _form_key_of(draft)
+    if form_key is not None:
+        ended = {"form_key": form_key, "ended_at": timezone.now()}
+        EndedForm.objects.update_or_create(user=user, defaults=ended)
+    draft.delete()
+
+
+@transaction.atomic
+def end_draft(*, user: User | None, application: Application) -> None:
+    """Forget what was kept of a next version, because it was sent or begun anew; what comes late of it is not kept."""
+    # Waits for a save that is under way, whose draft goes next.
+    TeamMember.objects.filter(user=user, application=application).update(form_key=uuid.uuid4().hex)
     Draft.objects.filter(user=user, application=application).delete()
+
+
+def _form_key_of(draft: Draft) -> uuid.UUID | None:
+    """Return the key of the form of a new application; None if somebody has changed it into something else."""
+    try:
+        return uuid.UUID(draft.fields.get("form_key", [""])[0])
+    except ValueError:
+        return None
 
 
 def _refuse_over(user: User, application: Application | None, form_key: str) -> None:
     if application is None:
-        application_id = id_of_registration(user=user, form_key=uuid.UUID(form_key))
+        key = uuid.UUID(form_key)
+        if EndedForm.objects.filter(user=user, form_key=key).exists():
+            raise FormOverError
+        application_id = id_of_registration(user=user, form_key=key)
         # What has been deleted since may be registered anew.
         if Application.objects.existing().filter(pk=application_id).exists():
             raise FormOverError

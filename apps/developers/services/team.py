@@ -15,6 +15,7 @@ from apps.developers.history import note
 from apps.developers.models import (
     Application,
     Draft,
+    EndedForm,
     HistoryEntry,
     HistoryKind,
     Invitation,
@@ -155,6 +156,7 @@ def leave_teams(*, user: User) -> None:
         else:
             remove_member(member=member, actor=user)
     Draft.objects.filter(user=user).delete()
+    EndedForm.objects.filter(user=user).delete()
     addresses = EmailAddress.objects.filter(user=user, verified=True).values("email")
     Invitation.objects.filter(email__in=addresses).delete()
 
