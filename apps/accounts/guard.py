@@ -7,7 +7,6 @@ tries at the same moment no more get through than there are. Which bucket, says 
 import unicodedata
 from collections.abc import Callable
 from functools import partial
-from itertools import product
 
 from allauth.account import signals as account_signals
 from allauth.account.authentication import get_authentication_records
@@ -147,7 +146,10 @@ def may_be_mailed(email: str, kind: str, organisation: Organisation) -> bool:
 
     By organisation: its link leads to that site, and lets nobody in at another.
     """
-    one = _mail_bucket(email, kind, organisation.pk)
+    if not settings.RATE_LIMITS:
+        return True
+    state = _state_of(email) if kind == RESET_MAIL else []
+    one = bucket("mail", kind, organisation.pk, spelt_one_way(email), *state)
     return take(one, about=partial(_find_user, email)).refusal is None
 
 
@@ -186,8 +188,8 @@ def _rule_of_failure(request: HttpRequest, response: HttpResponse) -> str | None
     if rule is None or request.method != "POST":
         return None
     if rule == "passkey_address":
-        # allauth answers a wrong one with the log-in page.
-        has_failed = response.get("Location", reverse("account_login")) == reverse("account_login")
+        # allauth leads to the log-in page after a wrong one; an answer that leads nowhere has not looked at it.
+        has_failed = response.get("Location") == reverse("account_login")
     else:
         has_failed = response.status_code in (400, 404) or "token_fail" in (
             getattr(response, "context_data", None) or {}
@@ -203,29 +205,29 @@ def _note_log_in(request: HttpRequest | None, user: User, **kwargs: object) -> N
     records = get_authentication_records(request, user) if request is not None else []
     has_shown = any(record.get("method") == "mfa" for record in records)
     known_browsers.note(request, user, Proof.SECOND_FACTOR if has_shown else Proof.LOG_IN)
-    _allow_reset_mails(user)
 
 
 def _note_new_password(request: HttpRequest, user: User, **kwargs: object) -> None:
     known_browsers.note(request, user, Proof.LOG_IN)
-    _allow_reset_mails(user)
 
 
 def _note_password_reset(request: HttpRequest, user: User, **kwargs: object) -> None:
     """Let whoever came by the mail in, however full the strangers' bucket is: here, and where they wanted to log in."""
     known_browsers.note(request, user, Proof.MAIL)
     empty(*map(_strangers_bucket, _addresses_of(user)))
-    _allow_reset_mails(user)
 
 
-def _allow_reset_mails(user: User) -> None:
-    """Let new mails for a forgotten password go to somebody who was here, at every organisation.
+def _state_of(email: str) -> list[object]:
+    """Return what is another after a log-in or a new password of whoever has shown that the address is theirs.
 
-    After a new password the links of those that went are dead; after a log-in they are good, but may be thrown away.
+    It is part of the bucket of mails for a forgotten password: so these go again to somebody who was here, at every
+    organisation, and the log-in has nothing to do for it. After a new password the links of those that went are dead;
+    after a log-in they are good, but may be thrown away. Empty for an address that is nobody's.
     """
-    if settings.RATE_LIMITS:
-        organisations = Organisation.objects.values_list("pk", flat=True)
-        empty(*(_mail_bucket(email, RESET_MAIL, pk) for email, pk in product(_addresses_of(user), organisations)))
+    for user in _find_users(email):
+        if spelt_one_way(email) in map(spelt_one_way, _addresses_of(user)):
+            return [user.pk, user.last_login, known_browsers.fingerprint(user)]
+    return []
 
 
 def _addresses_of(user: User) -> list[str]:
@@ -253,10 +255,6 @@ def _buckets(rule: str, request: HttpRequest, user: User) -> list[Bucket] | None
 
 def _strangers_bucket(email: str) -> Bucket:
     return bucket("login", "strangers", spelt_one_way(email))
-
-
-def _mail_bucket(email: str, kind: str, organisation: object) -> Bucket:
-    return bucket("mail", kind, organisation, spelt_one_way(email))
 
 
 def _take_mailing(request: HttpRequest, first: Bucket, about: User | None = None) -> Refusal | None:

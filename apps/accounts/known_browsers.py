@@ -20,7 +20,7 @@ from django.core import signing
 from django.http import HttpRequest, HttpResponse
 
 from apps.accounts.models import User
-from apps.sealing import derive_secret
+from apps.sealing import derive_secret, derive_secrets
 
 #: Seconds for which a browser that nobody logs in with stays known.
 LIFETIME = 180 * 86_400
@@ -57,9 +57,10 @@ class Entry:
 
 def find_entry(request: HttpRequest, user: User) -> Entry | None:
     """Return what this browser has of the user's account if somebody has logged in to it there, else None."""
-    account, fingerprint = _account(user), _fingerprint(user)
+    # Also what was made with an earlier secret of the deployment, while that still counts.
+    digests = {_account(user, secret): fingerprint(user, secret) for secret in derive_secrets(_PURPOSE)}
     for entry in _entries(request):
-        if entry.account == account and hmac.compare_digest(entry.fingerprint, fingerprint):
+        if entry.account in digests and hmac.compare_digest(entry.fingerprint, digests[entry.account]):
             return entry
     return None
 
@@ -86,19 +87,19 @@ def remember(request: HttpRequest, response: HttpResponse) -> None:
     if noted is None:
         return
     user, proof = noted
-    account = _account(user)
+    accounts = [_account(user, secret) for secret in derive_secrets(_PURPOSE)]
     old = find_entry(request, user) or getattr(request, "kept_entry", None)
-    if old is not None and old.account == account:
+    if old is not None and old.account in accounts:
         browser = old.browser
         if old.proof is Proof.SECOND_FACTOR:
             proof = old.proof
     else:
         browser = secrets.token_hex(8)
-    others = [entry for entry in _entries(request) if entry.account != account]
-    entries = [Entry(account, browser, _fingerprint(user), proof), *others][:MOST_ACCOUNTS]
+    others = [entry for entry in _entries(request) if entry.account not in accounts]
+    entries = [Entry(accounts[0], browser, fingerprint(user), proof), *others][:MOST_ACCOUNTS]
     response.set_cookie(
         settings.KNOWN_BROWSER_COOKIE_NAME,
-        signing.dumps([astuple(entry) for entry in entries], key=_key(), salt=_PURPOSE),
+        signing.dumps([astuple(entry) for entry in entries], key=derive_secret(_PURPOSE).hex(), salt=_PURPOSE),
         max_age=LIFETIME,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
@@ -110,25 +111,23 @@ def _entries(request: HttpRequest) -> list[Entry]:
     text = request.COOKIES.get(settings.KNOWN_BROWSER_COOKIE_NAME, "")
     if not text or len(text) > _MOST_CHARACTERS:
         return []
+    keys: list[str | bytes] = [secret.hex() for secret in derive_secrets(_PURPOSE)]
     try:
-        found: Iterable[Any] = signing.loads(text, key=_key(), salt=_PURPOSE, max_age=LIFETIME)
+        found: Iterable[Any] = signing.loads(text, key=keys[0], fallback_keys=keys[1:], salt=_PURPOSE, max_age=LIFETIME)
     except signing.BadSignature:
         return []
     parts = [entry for entry in found if len(entry) == _PARTS]
     return [Entry(account, browser, fingerprint, Proof(proof)) for account, browser, fingerprint, proof in parts]
 
 
-def _key() -> str:
-    return derive_secret(_PURPOSE).hex()
+def fingerprint(user: User, secret: bytes | None = None) -> str:
+    """Return what is another one as soon as the password is, and says nothing of it."""
+    return _digest(secret, "password", str(user.pk), user.password)
 
 
-def _account(user: User) -> str:
-    return _digest("account", str(user.pk))
+def _account(user: User, secret: bytes) -> str:
+    return _digest(secret, "account", str(user.pk))
 
 
-def _fingerprint(user: User) -> str:
-    return _digest("password", str(user.pk), user.password)
-
-
-def _digest(*parts: str) -> str:
-    return hmac.digest(derive_secret(_PURPOSE), "\x00".join(parts).encode(), hashlib.sha256)[:12].hex()
+def _digest(secret: bytes | None, *parts: str) -> str:
+    return hmac.digest(secret or derive_secret(_PURPOSE), "\x00".join(parts).encode(), hashlib.sha256)[:12].hex()

@@ -12,10 +12,15 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal import auth as totp
 from django.core.signing import dumps
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from apps.accounts import known_browsers
 from apps.accounts.guard import spelt_one_way
 from apps.audit.models import AuditEvent, AuditPerson
+from apps.organisations.models import Organisation
+from apps.sealing import derive_secret
 from tests.conftest import totp_code
 from tests.limits.conftest import Visitor
 from tests.limits.passkeys import Passkey
@@ -565,7 +570,7 @@ def test_browser_known_for_the_second_factor_stays_so_when_it_changes_the_passwo
 
 def test_cookie_of_an_older_version_is_a_strangers(cookie, visitor, settings, member, password, attack):
     attack(member.email, 5)
-    old = dumps([["0" * 24, "1" * 16, "2" * 24]], key=known_browsers._key(), salt="known-browser")
+    old = dumps([["0" * 24, "1" * 16, "2" * 24]], key=derive_secret("known-browser").hex(), salt="known-browser")
 
     assert with_cookie(visitor, settings, old).log_in(member.email, password).status_code == 429
 
@@ -759,6 +764,31 @@ def test_log_in_lets_nobody_elses_mails_go(member, make_user, password, visitor,
     assert len(mails()) == 1
 
 
+def test_log_in_asks_the_database_no_more_however_many_organisations_there_are(
+    member, password, visitor, limited, store
+):
+    limited(mail="2/h", login="3/h")
+
+    def queries():
+        someone = visitor()
+        with CaptureQueriesContext(connection) as seen:
+            assert someone.log_in(member.email, password).status_code == 302
+        asked = [query["sql"] for query in seen]
+        # The sessions that there are make queries, too.
+        someone.client.post("/account/logout/")
+        return asked
+
+    queries()
+    before = queries()
+    Organisation.objects.bulk_create(
+        Organisation(name=f"Brand {number}", slug=f"brand-{number}", domain=f"{number}.example") for number in range(50)
+    )
+    after = queries()
+
+    assert len(after) == len(before) > 5
+    assert not any('FROM "organisations_organisation"' in sql and "WHERE" not in sql for sql in after)
+
+
 @pytest.mark.parametrize("way", ["mail", "change"])
 def test_new_password_lets_new_mails_go_at_every_organisation(
     way, member, password, visitor, limited, mails, other_organisation
@@ -861,6 +891,29 @@ def test_passkeys_work_beside_somebody_at_the_same_address_who_guesses(
 
     assert passkey.log_in(owner.client).status_code == 302
     assert owner.is_in
+
+
+def test_answer_that_has_looked_at_no_passkey_counts_for_none(visitor, limited):
+    limited(passkey_address="1/h")
+    guesser = Client(enforce_csrf_checks=True)
+
+    refused = [guesser.post("/account/2fa/webauthn/login/", {"credential": "{}"}).status_code for _ in range(3)]
+    assert refused == [403] * 3
+    wrong = [visitor().client.post("/account/2fa/webauthn/login/", {"credential": "{}"}) for _ in range(2)]
+    assert [answer.status_code for answer in wrong] == [302, 429]
+
+
+def test_server_that_fails_counts_for_no_passkey(visitor, limited, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("not about the passkey")
+
+    limited(passkey_address="1/h")
+    monkeypatch.setattr("allauth.mfa.webauthn.forms.auth.parse_authentication_response", fail)
+    client = Client(raise_request_exception=False)
+
+    answers = [client.post("/account/2fa/webauthn/login/", {"credential": '{"id": "x"}'}).status_code for _ in range(3)]
+
+    assert answers == [500] * 3
 
 
 def test_passkey_of_somebody_else_opens_nothing_and_counts(member, make_user, visitor, limited):
