@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from cryptography.fernet import InvalidToken
 from django.db import connection, models, transaction
+from django.utils import timezone
 
 from apps.accounts.second_factors import factors_in_clear, factors_with_secrets, reseal_factor
 from apps.organisations import letters
@@ -71,8 +72,13 @@ def reseal() -> list[Tally]:
 
 def look_at_keys() -> list[Tally]:
     """Return the same of webhook keys that are in use and of keys that sign, and change nothing."""
-    webhooks, signing = Tally("webhook keys"), Tally("signing keys")
-    _look(webhooks, EndpointKey.objects.filter(ends_at=None), webhook_keys.reseal_key)
+    webhooks, ending, signing = Tally("webhook keys"), Tally("webhook keys that end"), Tally("signing keys")
+    live = EndpointKey.objects.live(timezone.now())
+    _look(webhooks, live.filter(ends_at=None), webhook_keys.reseal_key)
+    # During an overlap the earlier API key is the one that is sent; where it does not open, the new one has taken over.
+    _look(ending, live.filter(ends_at__isnull=False), webhook_keys.reseal_key)
+    webhooks.current += ending.current
+    webhooks.resealed += ending.resealed
     _look(signing, SigningKey.objects.filter(retired_at=None), signing_keys.reseal_key)
     return [webhooks, signing]
 

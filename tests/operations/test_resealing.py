@@ -12,6 +12,7 @@ from cryptography.fernet import InvalidToken
 from django.core import mail
 from django.core.management import call_command
 from django.test import Client
+from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apps.audit import sealing as audit_sealing
@@ -22,7 +23,7 @@ from apps.operations.doctor import keys as doctor
 from apps.operations.doctor.findings import Level, Patient
 from apps.sealing import derive_secret
 from apps.telemetry import metrics
-from apps.tokens.keys import ensure_signing_keys, forget_loaded_keys, is_readable, signing_key
+from apps.tokens.keys import ensure_signing_keys, forget_loaded_keys, is_readable, reseal_key, signing_key
 from apps.tokens.models import SigningKey
 from apps.webhooks.keys import open_key
 from apps.webhooks.models import EndpointKey, KeyKind, Notification, State
@@ -80,6 +81,12 @@ def reseal():
     except SystemExit as end:
         status = end.code
     return status, {each["name"]: each for each in json.loads(output.getvalue())["sealed"]}
+
+
+def reseal_signing_keys():
+    for key in SigningKey.objects.all():
+        assert reseal_key(key)
+        key.save()
 
 
 def levels(check):
@@ -202,9 +209,44 @@ def test_webhook_whose_key_does_not_open_shows_in_the_figures_and_waits(use, old
     assert Notification.objects.get().state == State.DELIVERED
 
 
+def test_doctor_looks_at_the_keys_that_go_on_during_an_overlap(use, old, new, receiver):
+    ensure_signing_keys()
+    use(new, old)
+    reseal_signing_keys()
+    for kind in KeyKind:
+        rotate_key(application=receiver.application, actor=None, kind=kind)
+
+    # The keys before are still sent and signed with, and only the earlier secret opens them.
+    assert levels(doctor.examine_sealed) == [Level.WARNING]
+    EndpointKey.objects.filter(ends_at__isnull=False).update(ends_at=timezone.now())
+    assert levels(doctor.examine_sealed) == [Level.OK]
+
+
+def test_browser_stays_known_across_the_change(use, old, new, organisation, member, password, settings):
+    settings.RATE_LIMITS = True
+    settings.RATE_LIMIT_RATES = dict.fromkeys(settings.RATE_LIMIT_RATES, "0") | {"login": "1/h"}
+    known = Client()
+
+    def log_in(browser, typed):
+        browser.post("/account/logout/")
+        return browser.post("/account/login/", {"login": member.email, "password": typed}).status_code
+
+    assert log_in(known, password) == 302
+    use(new, old)
+    assert [log_in(Client(), "wrong") for _ in range(2)] == [200, 429]
+
+    assert log_in(known, password) == 302
+    # It has a cookie of the new secret's now.
+    use(new)
+    assert [log_in(Client(), "wrong") for _ in range(2)] == [429] * 2
+    assert log_in(known, password) == 302
+
+
 def test_new_keys_take_over_at_once_when_the_secret_was_lost(use, new, receiver):
     use(new)
     fresh = {kind: rotate_key(application=receiver.application, actor=None, kind=kind) for kind in KeyKind}
+    SigningKey.objects.all().delete()
+    assert levels(doctor.examine_sealed) == [Level.OK]
     send_test(application=receiver.application)
 
     run_worker(queues=["webhooks"])
