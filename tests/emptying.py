@@ -6,6 +6,7 @@ what every start makes stays: content types, permissions and signing keys, unles
 
 from typing import Any
 
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 
 _KEPT = ("django_content_type", "auth_permission", "tokens_signingkey")
@@ -37,6 +38,9 @@ class Emptying:
                         f" SELECT * FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb)",
                         [rows],
                     )
+        if is_changed:
+            # A model's type that a test has deleted has lost its number there.
+            ContentType.objects.clear_cache()
 
 
 def _state_of_kept(cursor: Any) -> tuple[str, ...]:
