@@ -3,19 +3,13 @@
 from datetime import timedelta
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 
 from apps.developers.models import Application, Invitation, Role, Status
 from apps.developers.services.terms import current_terms
+from tests.console.conftest import client_of
 
 LIST = "/developer/"
-
-
-def client_of(user) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def page_of(user) -> str:

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from apps.developers.models import Invitation, Role, TeamMember
 from apps.developers.services import team
+from tests.console.conftest import client_of
 from tests.console.test_dashboard_pages import EVIL, address, text_of
 
 
@@ -25,12 +26,6 @@ def invite(team_client):
         return client.post(address(application, "team/invite"), {"email": email, "role": role}, follow=True)
 
     return call
-
-
-def client_of(user):
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def main_of(response):

@@ -8,6 +8,7 @@ from django.test import Client
 
 from apps.developers.models import Draft
 from apps.developers.services.terms import current_terms, publish_terms
+from tests.console.conftest import client_of
 
 ADD = "/developer/add"
 SAVE = "/developer/add/draft"
@@ -22,12 +23,6 @@ TYPED = {
     "optional": ["person.roles"],
     "reason-person.full_name": "To greet",
 }
-
-
-def client_of(user) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from functools import partial
 
 import pytest
 from django.db import connection, transaction
-from django.test import Client
 from django.utils import timezone
 
 from apps.accounts.models import User
@@ -22,6 +21,7 @@ from apps.developers.services.review import change_version
 from apps.developers.services.team import leave_teams
 from apps.developers.tasks import delete_old_drafts
 from tests.conftest import at_once
+from tests.console.conftest import client_of
 from tests.console.test_registering import fields
 from tests.developers.conftest import DESCRIPTION, waiting
 from tests.protocol.test_races import wait_until_somebody_waits_for_a_lock
@@ -34,17 +34,6 @@ COMMITTED = pytest.mark.django_db(transaction=True)
 ADD = "/developer/add"
 LIVE = {"description": DESCRIPTION, "scopes": ["receipt:write"], "reason-receipt:write": "We send receipts."}
 CHANGED = {**LIVE, "description": f"Other words. {DESCRIPTION}"}
-
-
-def client_of(user) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
-def team(owner) -> Client:
-    return client_of(owner)
 
 
 def address_of(application, action=""):

@@ -15,22 +15,12 @@ from apps.developers.models import Role, Submission
 from apps.developers.services import review
 from apps.developers.services.applications import create_application
 from apps.developers.services.terms import agree_to_terms, current_terms
+from tests.console.conftest import client_of
 from tests.developers.conftest import DESCRIPTION, REASONS, waiting
 
 pytestmark = pytest.mark.spec("CONTRACT", "9 (versions)")
 
 BOTH = ["receipt:write", "receipt:read"]
-
-
-def client_of(user) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
-def team(owner) -> Client:
-    return client_of(owner)
 
 
 def address_of(application, number="") -> str:

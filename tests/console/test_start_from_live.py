@@ -11,6 +11,7 @@ from django.test import Client
 from apps.developers.models import Draft, HistoryEntry, Role, Submission
 from apps.developers.services import drafts, review
 from tests.conftest import at_once
+from tests.console.conftest import client_of
 from tests.console.test_late_saves import carried_by
 from tests.console.test_version import differences, is_ticked, typed_description
 from tests.developers.conftest import DESCRIPTION, REASONS, waiting
@@ -22,17 +23,6 @@ OTHER = f"Other words. {DESCRIPTION}"
 BOTH = ["receipt:write", "receipt:read"]
 NOTHING = "Nothing is different from what is live, so nothing would have to be reviewed."
 OFFER = "Start from what is live"
-
-
-def client_of(user) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
-def team(owner) -> Client:
-    return client_of(owner)
 
 
 def address_of(application, action="") -> str:

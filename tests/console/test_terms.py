@@ -5,15 +5,10 @@ from django.test import Client
 
 from apps.developers.models import TermsAgreement
 from apps.developers.services.terms import current_terms, publish_terms
+from tests.console.conftest import client_of
 
 FIRST = "/developer/terms/receipts/1/"
 SECOND = "/developer/terms/receipts/2/"
-
-
-def client_of(user) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

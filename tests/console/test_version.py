@@ -8,6 +8,7 @@ from django.test import Client
 
 from apps.developers.models import Application, Draft, Outcome, Role, Status
 from apps.developers.services import review
+from tests.console.conftest import client_of
 from tests.developers.conftest import DESCRIPTION, waiting
 
 OTHER_DESCRIPTION = "other " * 130
@@ -17,18 +18,6 @@ BOTH = {
     "reason-receipt:write": "We send receipts.",
     "reason-receipt:read": "We show receipts.",
 }
-
-
-def client_of(user) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
-def team(owner) -> Client:
-    """The owner's browser."""
-    return client_of(owner)
 
 
 def address_of(application: Application, action: str = "") -> str:

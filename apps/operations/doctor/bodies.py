@@ -37,7 +37,7 @@ def examine_half_body(patient: Patient) -> Iterator[Finding]:
         yield problem(
             "the proxy passes a request on before it has its body: a few clients that send half of one hold up"
             " everybody.",
-            "Let it read the body first: nginx proxy_request_buffering on, Caddy request_buffers 5MB.",
+            "Let it read the body first: nginx proxy_request_buffering on, Caddy request_buffers (deploy/caddy).",
         )
     elif early:
         yield ok(f"a request whose body does not come is refused (status {early})")
