@@ -130,9 +130,9 @@ def test_a_logo_is_uploaded_and_shown(page, dashboard, team_application, setting
 
     expect(page.get_by_text("The new logo is there.")).to_be_visible()
     # Pictures arrive after their page.
-    page.wait_for_function(
-        "[...document.querySelectorAll('img.logo')].filter(logo => logo.naturalWidth === 480).length === 3"
-    )
+    expect(page.locator("img.logo")).to_have_count(3)
+    for logo in page.locator("img.logo").all():
+        expect(logo).to_have_js_property("naturalWidth", 480)
     page.get_by_role("button", name="Remove the logo").click()
     expect(page.locator("img.logo")).to_have_count(0)
 

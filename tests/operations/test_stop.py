@@ -139,7 +139,10 @@ def test_form_that_is_too_large_is_413(deployment: Deployment, web: Program) -> 
         answer = browser.post("/account/login/", data=fields, headers=referer)
         assert answer.status_code == 413
         assert "too large" in answer.text
-        # A damaged request that is not too large stays what it was.
+        cookies = browser.cookies
+    # A damaged request that is not too large stays what it was. By another connection: with the rest of a body that was
+    # refused before its end, the server may close the first one.
+    with deployment.client(cookies=cookies) as browser:
         many = "&".join(f"f{number}=1" for number in range(1100))
         form = {**referer, "Content-Type": "application/x-www-form-urlencoded"}
         assert browser.post("/account/login/", content=many, headers=form).status_code == 400
